@@ -1,0 +1,186 @@
+"""`.jsonl.zst` files in, documents out, and back: every physical line becomes a document or a reject, none is lost.
+
+A document is one JSON line `{"text": str, "meta": object}` in zstd frames, the Pile's own format. Its `meta` is carried
+as the bytes that came, so that nothing in it changes on the way through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jsonlines
+import msgspec
+import zstandard
+
+from pile_toolkit.core.errors import CorruptData
+from pile_toolkit.core.files import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+# The level of the original Pile.
+COMPRESSION_LEVEL = 3
+READ_BLOCK_BYTES = 256 << 10
+# `zstd --long=31`, the longest window the format's own tool writes.
+LONGEST_WINDOW_BYTES = 1 << 31
+EMPTY_META = b"{}"
+
+
+class Document(NamedTuple):
+    """One document: `line` is the physical line in its file, from 1; `meta` is a JSON object as bytes."""
+
+    line: int
+    text: str
+    meta: bytes
+
+
+class Reject(NamedTuple):
+    """One physical line that is no document, and why."""
+
+    line: int
+    reason: str
+
+
+class _Record(msgspec.Struct):
+    text: str
+    meta: msgspec.Raw = msgspec.Raw(EMPTY_META)
+
+
+_DECODER = msgspec.json.Decoder(_Record)
+_ENCODER = msgspec.json.Encoder()
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """The documents of a file in order. Rejected lines are passed over: the stage that took the file in counted them.
+
+    Raises CorruptData where the container is damaged.
+    """
+    return (record for record in read_records(path) if isinstance(record, Document))
+
+
+def read_records(path: Path) -> Iterator[Document | Reject]:
+    """Every physical line of a file, as a document or as a reject with its reason.
+
+    Raises CorruptData with file and byte offset where the zstd container is truncated or damaged.
+    """
+    with jsonlines.Reader(read_lines(path), loads=_decode) as reader:
+        line = 0
+        while True:
+            line += 1
+            try:
+                record = reader.read()
+            except EOFError:
+                return
+            except jsonlines.InvalidLineError as error:
+                yield Reject(line, _reason(error))
+            else:
+                yield Document(line, record.text, bytes(record.meta))
+
+
+def _decode(line: str) -> _Record:
+    if not line.strip():
+        raise ValueError("the line is blank")
+    try:
+        record = _DECODER.decode(line)
+    except msgspec.MsgspecError as error:
+        # jsonlines knows a bad line by ValueError, msgspec has its own root.
+        raise ValueError(str(error)) from error
+    if not bytes(record.meta).lstrip().startswith(b"{"):
+        raise ValueError("Expected `object` - at `$.meta`")
+    return record
+
+
+def _reason(error: jsonlines.InvalidLineError) -> str:
+    cause = error.__cause__
+    return f"bad UTF-8: {cause}" if isinstance(cause, UnicodeDecodeError) else str(cause or error)
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The physical lines of a zstd file without their newline; a last line needs none.
+
+    Only "\\n" ends a line: U+2028 and carriage returns are data of JSON's white space or of the text.
+    """
+    pending: list[bytes] = []
+    for block in read_blocks(path):
+        first, *rest = block.split(b"\n")
+        pending.append(first)
+        if rest:
+            yield b"".join(pending)
+            yield from rest[:-1]
+            pending = [rest[-1]]
+    if last := b"".join(pending):
+        yield last
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """The decompressed bytes of a zstd file, all its frames, block by block.
+
+    Frames are walked one at a time: the library's stream reader ends silently inside a truncated one.
+    """
+    context = zstandard.ZstdDecompressor(max_window_size=LONGEST_WINDOW_BYTES)
+    frame, read_bytes, text_bytes, started = context.decompressobj(), 0, 0, False
+    with path.open("rb") as file:
+        while block := file.read(READ_BLOCK_BYTES):
+            read_bytes += len(block)
+            while block:
+                try:
+                    text = frame.decompress(block)
+                except zstandard.ZstdError as error:
+                    at = read_bytes - len(block)
+                    raise CorruptData(
+                        f"{path} is damaged at or after byte {at:,} ({text_bytes:,} bytes of text read before): {error}",
+                        hint="fetch or make the file again",
+                    ) from error
+                text_bytes += len(text)
+                started, block = True, b""
+                if frame.eof:
+                    block = frame.unused_data
+                    frame, started = context.decompressobj(), False
+                if text:
+                    yield text
+    if started:
+        raise CorruptData(
+            f"{path} ends inside a zstd frame at byte {read_bytes:,} ({text_bytes:,} bytes of text read before)",
+            hint="the file is truncated: fetch or make it again",
+        )
+
+
+class DocumentWriter:
+    """Writes documents to one `.jsonl.zst` file that appears when the block ends without an error.
+
+    One zstd frame with a checksum, written by one thread, so that the bytes depend on the documents only.
+    """
+
+    def __init__(self, path: Path, *, level: int = COMPRESSION_LEVEL) -> None:
+        self.documents = 0
+        self.text_bytes = 0
+        self._stack = contextlib.ExitStack()
+        temporary = self._stack.enter_context(atomic_path(path))
+        compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
+        stream = self._stack.enter_context(compressor.stream_writer(temporary.open("wb")))
+        self._lines = self._stack.enter_context(jsonlines.Writer(stream, dumps=_ENCODER.encode))
+
+    def __enter__(self) -> DocumentWriter:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def write(self, text: str, meta: bytes | dict[str, Any]) -> None:
+        """Adds one document; `meta` is a JSON object, as bytes or as a dictionary."""
+        self._lines.write(_Record(text, msgspec.Raw(meta) if isinstance(meta, bytes) else with_meta(**meta)))
+        self.documents += 1
+        self.text_bytes += len(text.encode())
+
+
+def with_meta(**values: Any) -> msgspec.Raw:
+    """A meta object of these values as JSON bytes."""
+    return msgspec.Raw(_ENCODER.encode(values))
+
+
+def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Replaces `path` by one JSON object a line, atomically: for rejects and other small tables of text."""
+    with atomic_path(path) as temporary, jsonlines.open(temporary, mode="w", compact=True) as writer:
+        writer.write_all(rows)

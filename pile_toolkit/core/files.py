@@ -1,0 +1,107 @@
+"""Bytes in, whole files out: a name appears only when its content is complete and on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from pile_toolkit.core.errors import OutOfSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HASH_BLOCK_BYTES = 4 << 20
+TEMPORARY_SUFFIX = ".tmp"
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary name beside `path`; on leaving the block without an error it becomes `path`, fsynced.
+
+    On an error the temporary file or folder is removed. Raises OutOfSpace where the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        with naming_full_disks(path):
+            yield temporary
+            fsync_file(temporary)
+            os.replace(temporary, path)
+            fsync_folder(path.parent)
+    finally:
+        remove(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces the content of `path` by `data`, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def naming_full_disks(path: Path) -> Iterator[None]:
+    """Turns the operating system's 'no space left' into OutOfSpace with the folder and what is free there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free_bytes = shutil.disk_usage(existing_parent(path)).free
+        raise OutOfSpace(
+            f"the disk is full: {free_bytes:,} bytes are free while writing {path}",
+            hint="make room there, then run the same command again: finished files are kept",
+        ) from error
+
+
+def existing_parent(path: Path) -> Path:
+    """The nearest folder at or above `path` that exists."""
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            return folder
+    return Path.cwd()
+
+
+def fsync_file(path: Path) -> None:
+    """Forces a file's content to the disk; for a folder, that of every file below it."""
+    if path.is_dir():
+        for child in path.iterdir():
+            fsync_file(child)
+        fsync_folder(path)
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_folder(path: Path) -> None:
+    """Forces a folder's list of names to the disk; without it a rename may be lost with the power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a whole folder; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def hash_file(path: Path) -> str:
+    """The 128-bit XXH3 hash of a file's bytes, 32 hexadecimal digits."""
+    hasher = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            hasher.update(block)
+    return hasher.hexdigest()

@@ -1,0 +1,166 @@
+"""A finished folder in, `manifest.json` out: written last, so that no manifest means the output does not exist.
+
+`manifest.json` holds what the outputs depend on (stage, format number, inputs by content, parameters) and what they are
+(size, hash, counts). Times, hosts and modification times stand in `timings.json`, outside every hash.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import xxhash
+
+from pile_toolkit.core.errors import CorruptData
+from pile_toolkit.core.files import hash_file, write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+MANIFEST = "manifest.json"
+TIMINGS = "timings.json"
+
+
+class StageKey(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a stage's outputs depend on: equal keys, equal bytes.
+
+    `inputs` maps a name to the digest of its content; `format` is raised when the stage's output changes.
+    """
+
+    stage: str
+    format: int
+    inputs: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
+
+    def digest(self) -> str:
+        """32 hexadecimal digits that name this key."""
+        return _digest(self)
+
+
+class OutputFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file: `path` is relative to the manifest's folder, or absolute where the file lives outside the root."""
+
+    path: str
+    bytes: int
+    hash: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stage read, was told, wrote and counted."""
+
+    key: StageKey
+    outputs: list[OutputFile]
+    counts: dict[str, Any]
+
+    def digest(self) -> str:
+        """Content of the outputs as 32 hexadecimal digits: what the next stage names as its input.
+
+        Where the files lie does not count, so a moved root or source folder stays up to date.
+        """
+        return _digest([(name_of(output), output.hash) for output in self.outputs])
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """When, where and how long; `modified_ns` per output lets a later run trust a file without reading it."""
+
+    finished_at: float
+    elapsed_s: float
+    host: str
+    process: int
+    modified_ns: dict[str, int]
+
+
+def name_of(output: OutputFile) -> str:
+    """The path as it counts for content: relative as it stands, of an outside file its name only."""
+    return output.path.rpartition("/")[2] if output.path.startswith("/") else output.path
+
+
+def _digest(value: Any) -> str:
+    return xxhash.xxh3_128_hexdigest(msgspec.json.encode(value, order="deterministic"))
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder, None where there is none. Raises CorruptData where it cannot be read."""
+    return _read(folder / MANIFEST, Manifest)
+
+
+def read_timings(folder: Path) -> Timings | None:
+    """The timings of a folder, None where there are none."""
+    return _read(folder / TIMINGS, Timings)
+
+
+def _read(path: Path, kind: Any) -> Any:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise CorruptData(f"{path} is not a manifest of this version: {error}", hint=f"rm {path}") from error
+
+
+def current_manifest(folder: Path, key: StageKey) -> Manifest | None:
+    """The manifest of `folder` if its outputs are those of `key` and still there, else None.
+
+    Judged by size and modification time in milliseconds; a file whose time changed is hashed again, and is fine if its
+    content did not change. Only `pile verify` reads everything.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.key != key:
+        return None
+    timings = read_timings(folder)
+    known = timings.modified_ns if timings else {}
+    return manifest if all(_unchanged(folder, output, known) for output in manifest.outputs) else None
+
+
+def _unchanged(folder: Path, output: OutputFile, modified_ns: dict[str, int]) -> bool:
+    path = folder / output.path
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if status.st_size != output.bytes:
+        return False
+    return modified_ns.get(output.path) == status.st_mtime_ns or hash_file(path) == output.hash
+
+
+def describe(folder: Path, path: Path) -> OutputFile:
+    """Size and hash of one finished file of `folder`."""
+    inside = path.is_relative_to(folder)
+    return OutputFile(
+        path=str(path.relative_to(folder) if inside else path.resolve()),
+        bytes=path.stat().st_size,
+        hash=hash_file(path),
+    )
+
+
+def publish(
+    folder: Path, key: StageKey, *, outputs: Sequence[OutputFile], counts: dict[str, Any], started_at: float
+) -> Manifest:
+    """Writes timings, then the manifest: from here on the outputs exist. `started_at` is a `time.time()`."""
+    manifest = Manifest(key=key, outputs=sorted(outputs, key=lambda output: output.path), counts=counts)
+    finished_at = time.time()
+    timings = Timings(
+        finished_at=finished_at,
+        elapsed_s=round(finished_at - started_at, 3),
+        host=socket.gethostname(),
+        process=os.getpid(),
+        modified_ns={output.path: (folder / output.path).stat().st_mtime_ns for output in manifest.outputs},
+    )
+    write_bytes(folder / TIMINGS, _pretty(timings))
+    write_bytes(folder / MANIFEST, _pretty(manifest))
+    return manifest
+
+
+def withdraw(folder: Path) -> None:
+    """Removes the manifest before its outputs are touched: half-new outputs must never look finished."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+
+
+def _pretty(value: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=1) + b"\n"
