@@ -1,0 +1,4 @@
+"""Text in, token ids out: byte-level BPE of the GPT-2 / GPT-NeoX kind, trained, loaded, compared and shown.
+
+Importing the package costs nothing: its modules are imported by who needs them.
+"""

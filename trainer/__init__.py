@@ -1,0 +1,1 @@
+"""Token shards in, trained GPT-NeoX-type models out. torch is imported in this package only."""

@@ -1,4 +1,4 @@
-"""TOML in, frozen typed structs out; an unknown key or a wrong type names the file, the key path and the nearest name."""
+"""TOML in, frozen typed structs out; an unknown key or a wrong type names file, key path and nearest name."""
 
 from __future__ import annotations
 

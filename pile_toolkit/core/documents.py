@@ -7,7 +7,7 @@ as the bytes that came, so that nothing in it changes on the way through.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import jsonlines
 import msgspec
@@ -70,7 +70,7 @@ def read_records(path: Path) -> Iterator[Document | Reject]:
         while True:
             line += 1
             try:
-                record = reader.read()
+                record = cast("_Record", reader.read())
             except EOFError:
                 return
             except jsonlines.InvalidLineError as error:
@@ -79,7 +79,7 @@ def read_records(path: Path) -> Iterator[Document | Reject]:
                 yield Document(line, record.text, bytes(record.meta))
 
 
-def _decode(line: str) -> _Record:
+def _decode(line: str | bytes) -> _Record:
     if not line.strip():
         raise ValueError("the line is blank")
     try:
@@ -130,7 +130,7 @@ def read_blocks(path: Path) -> Iterator[bytes]:
                 except zstandard.ZstdError as error:
                     at = read_bytes - len(block)
                     raise CorruptData(
-                        f"{path} is damaged at or after byte {at:,} ({text_bytes:,} bytes of text read before): {error}",
+                        f"{path} is damaged at byte {at:,} or later ({text_bytes:,} bytes of text before): {error}",
                         hint="fetch or make the file again",
                     ) from error
                 text_bytes += len(text)
@@ -170,14 +170,9 @@ class DocumentWriter:
 
     def write(self, text: str, meta: bytes | dict[str, Any]) -> None:
         """Adds one document; `meta` is a JSON object, as bytes or as a dictionary."""
-        self._lines.write(_Record(text, msgspec.Raw(meta) if isinstance(meta, bytes) else with_meta(**meta)))
+        self._lines.write(_Record(text, msgspec.Raw(meta if isinstance(meta, bytes) else _ENCODER.encode(meta))))
         self.documents += 1
         self.text_bytes += len(text.encode())
-
-
-def with_meta(**values: Any) -> msgspec.Raw:
-    """A meta object of these values as JSON bytes."""
-    return msgspec.Raw(_ENCODER.encode(values))
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -32,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with naming_full_disks(path):
             yield temporary
             fsync_file(temporary)
-            os.replace(temporary, path)
+            temporary.replace(path)
             fsync_folder(path.parent)
     finally:
         remove(temporary)

@@ -6,6 +6,7 @@ order. Functions and arguments travel between processes, so both must be importa
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -40,9 +41,7 @@ def run_all(
     raise UsageError(f"unknown scheduler {scheduler!r}", hint=f"--scheduler takes {SCHEDULERS}")
 
 
-def _run_in_processes(
-    function: Callable[..., Any], arguments: Sequence[tuple], jobs: int
-) -> Iterator[tuple[int, Any]]:
+def _run_in_processes(function: Callable[..., Any], arguments: Sequence[tuple], jobs: int) -> Iterator[tuple[int, Any]]:
     import multiprocessing
 
     # Spawned, not forked: threads of numba, pyarrow and tokenizers do not survive a fork.
@@ -79,10 +78,14 @@ def _run_on_dask(
     from distributed import Client, LocalCluster, as_completed
     from distributed.scheduler import KilledWorker
 
-    cluster = address or LocalCluster(
-        n_workers=min(jobs, len(arguments)) or 1, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
-    )
-    with Client(cluster) as client:
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            workers = max(1, min(jobs, len(arguments)))
+            cluster = LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
+            )
+            address = stack.enter_context(cluster).scheduler_address
+        client = stack.enter_context(Client(address))
         try:
             # pure=False: two equal calls must both run, each writes its own output.
             submitted = [client.submit(function, *values, pure=False) for values in arguments]
@@ -91,9 +94,6 @@ def _run_on_dask(
                 yield numbers[future.key], future.result()
         except KilledWorker as error:
             raise OutOfSpace(f"Dask workers died on one task: {error}", hint="give the workers more memory") from error
-        finally:
-            if address is None:
-                cluster.close()
 
 
 def available_jobs() -> int:

@@ -1,11 +1,15 @@
-"""A seed and what a decision is about in, 64 random-looking bits out: keyed, so that order and workers cannot matter."""
+"""A seed and what a decision is about in, 64 random-looking bits out: order and workers cannot matter."""
 
 from __future__ import annotations
 
 import struct
 import unicodedata
+from typing import TYPE_CHECKING
 
 import xxhash
+
+if TYPE_CHECKING:
+    import numpy as np
 
 KEY_RANGE = 1 << 64
 
@@ -35,3 +39,22 @@ def normalized(text: str) -> str:
     Two texts that differ only there are the same text to a reader, and must not stand on both sides of a split.
     """
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def keyed_columns(seed: int, purpose: str, *columns: np.ndarray) -> np.ndarray:
+    """A uniform 64-bit key per row of integer `columns` (equal lengths): uint64[rows].
+
+    Starting from `keyed(seed, purpose)`, each column is added and mixed by the finalizer of SplitMix64 (Steele, Lea and
+    Flood, 2014): a bijection of 64 bits, so that rows which differ in one column only never collide.
+    """
+    import numpy as np
+
+    key = np.full(len(columns[0]) if columns else 0, keyed(seed, purpose), dtype=np.uint64)
+    for column in columns:
+        key += column.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(30)
+        key *= np.uint64(0xBF58476D1CE4E5B9)
+        key ^= key >> np.uint64(27)
+        key *= np.uint64(0x94D049BB133111EB)
+        key ^= key >> np.uint64(31)
+    return key

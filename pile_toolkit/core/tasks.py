@@ -54,7 +54,7 @@ def run_tasks(
 ) -> list[Any]:
     """Results of `function(folder, *arguments)` in the order of `tasks`, those finished before not run again.
 
-    The function writes any files into its folder and returns what JSON can hold; both appear at once under `work/<name>`.
+    The function writes any files into its folder and returns what JSON can hold; both appear at once in `work/<name>`.
     """
     results: dict[int, Any] = {}
     waiting = []

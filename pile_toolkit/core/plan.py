@@ -1,0 +1,238 @@
+"""Which document, which split, how many copies: everything after the build is an iteration over this table.
+
+The plan is one Parquet file, a row per kept piece in the order (component, file, line, piece). Corpus files, tokenizer
+training and token shards follow it straight from the components, so the upsampled text need never be written. The order
+of the corpus, and of the shards' index, is that of `entries`: by a key per copy that depends on seed and text only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from pile_toolkit.core.components import read_component
+from pile_toolkit.core.documents import read_documents
+from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.files import atomic_path
+from pile_toolkit.core.seeds import keyed_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import pyarrow as pa
+
+PLAN_FILE = "plan.parquet"
+SPLITS = ("train", "val", "test")
+_METADATA = b"pile_toolkit.plan"
+
+
+class PlanComponent(msgspec.Struct, frozen=True, kw_only=True):
+    """A component as the plan numbers it: its place in `PlanHeader.components` is the column `component`."""
+
+    slug: str
+    # Sorted names; the place in this list is the column `file`. Where they lie stands in the component's manifest.
+    files: list[str]
+
+
+class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What the numbers in the table's columns stand for."""
+
+    seed: int
+    components: list[PlanComponent]
+
+
+class PlannedText(NamedTuple):
+    """One row of the plan with its text. `document_id` is `<slug>/<file>:<line>`."""
+
+    row: int
+    line: int
+    text: str
+    meta: bytes
+
+
+def schema() -> pa.Schema:
+    """Column names and types; a null piece is the whole document, otherwise half-open in code points."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("component", pa.uint8()),
+            ("file", pa.uint32()),
+            ("line", pa.uint64()),
+            ("piece_start", pa.uint64()),
+            ("piece_end", pa.uint64()),
+            ("split", pa.uint8()),
+            ("copies", pa.uint16()),
+            ("bytes", pa.uint64()),
+            ("text_hash", pa.binary(16)),
+            ("ordinal", pa.uint32()),
+        ]
+    )
+
+
+class Plan:
+    """The table and its header in memory: 60 bytes a row, 9 GB for the whole Pile's documents."""
+
+    def __init__(self, root: Path, header: PlanHeader, table: pa.Table) -> None:
+        self.root = root
+        self.header = header
+        self._paths: dict[tuple[int, int], Path] = {}
+        self.table = table
+        self._columns = {
+            name: table.column(name).to_numpy() for name in ("component", "file", "line", "split", "copies", "bytes")
+        }
+        self._hashes = hash_columns(table)
+        self._ordinal = table.column("ordinal").to_numpy()
+
+    @classmethod
+    def read(cls, root: Path) -> Plan:
+        """The plan of a root folder. Raises UsageError where none was built, CorruptData where it is no plan."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = root / "plan" / PLAN_FILE
+        if not path.exists():
+            raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
+        try:
+            table = pq.read_table(path)
+            header = msgspec.json.decode((table.schema.metadata or {}).get(_METADATA, b""), type=PlanHeader)
+            table = table.replace_schema_metadata(None).cast(schema())
+        except (pa.ArrowException, msgspec.MsgspecError, ValueError) as error:
+            raise CorruptData(f"{path} is not a plan: {error}", hint=f"pile build --root {root}") from error
+        return cls(root, header, table)
+
+    def column(self, name: str) -> np.ndarray:
+        """A numeric column: component, file, line, split, copies or bytes."""
+        return self._columns[name]
+
+    def rows_of(self, component: int, file: int, split: str | None = None) -> np.ndarray:
+        """Row numbers of one file, ascending, with at least one copy."""
+        import numpy as np
+
+        wanted = (self.column("component") == component) & (self.column("file") == file) & (self.column("copies") > 0)
+        if split is not None:
+            wanted &= self.column("split") == SPLITS.index(split)
+        return np.flatnonzero(wanted)
+
+    def files(self) -> Iterator[tuple[int, int, Path]]:
+        """(component, file, path) of every file the plan may read, in its order."""
+        for number, component in enumerate(self.header.components):
+            for file in range(len(component.files)):
+                yield number, file, self.path(number, file)
+
+    def path(self, component: int, file: int) -> Path:
+        """Where a file lies today. Raises UsageError where its component is gone or has other files now."""
+        if (component, file) not in self._paths:
+            planned = self.header.components[component]
+            present = {item.counts.name: item.path for item in read_component(self.root, planned.slug).files}
+            if missing := [name for name in planned.files if name not in present]:
+                raise UsageError(
+                    f"the plan names {missing[0]} of component '{planned.slug}', which is no longer there",
+                    hint=f"pile build --root {self.root}",
+                )
+            self._paths.update({(component, n): present[name] for n, name in enumerate(planned.files)})
+        return self._paths[component, file]
+
+    def document_id(self, row: int) -> str:
+        """`<slug>/<file>:<line>` of one row."""
+        component = self.header.components[self.column("component")[row]]
+        return f"{component.slug}/{component.files[self.column('file')[row]]}:{self.column('line')[row]}"
+
+    def entries(self, split: str) -> Entries:
+        """Every copy of every piece of a split, in the order of the corpus."""
+        import numpy as np
+
+        return self.copies_of(np.flatnonzero(self.column("split") == SPLITS.index(split))).sorted()
+
+    def copies_of(self, rows: np.ndarray) -> Entries:
+        """Every copy of ascending `rows`, copies of one row in sequence, with their keys.
+
+        Keys are uniform 64-bit numbers from (seed, text hash, ordinal among equal texts, copy): sorted by them,
+        documents stand in a random permutation that does not depend on where they came from.
+        """
+        import numpy as np
+
+        copies = self.column("copies")[rows].astype(np.int64)
+        repeated = np.repeat(rows, copies)
+        starts = np.cumsum(copies) - copies
+        copy = np.arange(repeated.size, dtype=np.int64) - np.repeat(starts, copies)
+        hashes = self._hashes[repeated]
+        keys = keyed_columns(self.header.seed, "order", hashes[:, 0], hashes[:, 1], self._ordinal[repeated], copy)
+        return Entries(repeated, copy.astype(np.uint16), keys)
+
+
+class Entries(NamedTuple):
+    """Copies of pieces: the row of the plan, the number of the copy from 0, the key of its place; equal lengths."""
+
+    row: np.ndarray
+    copy: np.ndarray
+    key: np.ndarray
+
+    def sorted(self) -> Entries:
+        """In the order of the corpus: by key, and for equal keys by row and copy."""
+        import numpy as np
+
+        order = np.lexsort((self.copy, self.row, self.key))
+        return Entries(self.row[order], self.copy[order], self.key[order])
+
+
+def hash_columns(table: pa.Table, name: str = "text_hash") -> np.ndarray:
+    """The 128-bit hashes of a table's column as uint64[rows, 2]."""
+    import numpy as np
+
+    column = table.column(name).combine_chunks()
+    data = np.frombuffer(column.buffers()[1], dtype=np.uint8) if len(column) else np.empty(0, np.uint8)
+    return data[column.offset * 16 : (column.offset + len(column)) * 16].view(np.uint64).reshape(-1, 2)
+
+
+def write_plan(path: Path, header: PlanHeader, columns: Mapping[str, object]) -> None:
+    """Writes the plan; `columns` maps the names of `schema` to arrays of one length, in plan order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrays = [pa.array(columns[field.name], type=field.type) for field in schema()]
+    table = pa.Table.from_arrays(arrays, schema=schema().with_metadata({_METADATA: msgspec.json.encode(header)}))
+    with atomic_path(path) as temporary:
+        # The defaults write the library's version into the file; the bytes of one build must not depend on more.
+        pq.write_table(table, temporary, compression="zstd", store_schema=False)
+
+
+def read_file_rows(plan: Plan, component: int, file: int, rows: np.ndarray) -> Iterator[PlannedText]:
+    """The texts of ascending `rows` of one file, read once from its beginning.
+
+    Raises CorruptData where the file no longer holds a planned line.
+    """
+    path = plan.path(component, file)
+    lines = plan.column("line")[rows]
+    starts, ends = (plan.table.column(name).take(_take(rows)).to_pylist() for name in ("piece_start", "piece_end"))
+    position = 0
+    for document in read_documents(path):
+        while position < len(rows) and lines[position] == document.line:
+            text = document.text[starts[position] : ends[position]]
+            yield PlannedText(int(rows[position]), document.line, text, document.meta)
+            position += 1
+        if position == len(rows):
+            return
+    if position < len(rows):
+        raise CorruptData(
+            f"{path} has no document on line {lines[position]}, which the plan names",
+            hint=f"the file changed after the build: pile build --root {plan.root}",
+        )
+
+
+def _take(rows: np.ndarray) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(rows)
+
+
+def iter_texts(plan: Plan, split: str) -> Iterator[tuple[str, int]]:
+    """(text, copies) of every piece of a split, in plan order, each read once."""
+    for component, file, _ in plan.files():
+        rows = plan.rows_of(component, file, split)
+        if rows.size:
+            for planned in read_file_rows(plan, component, file, rows):
+                yield planned.text, int(plan.column("copies")[planned.row])

@@ -1,0 +1,231 @@
+"""A URL in, one judged HTTP answer out: every failure is either worth another try here or a reason to go elsewhere.
+
+Credentials never leave this module in a message: URLs are shown through `mask_url`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import email.utils
+import random
+import re
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+import tenacity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tenacity import RetryCallState
+
+T = TypeVar("T")
+
+SCHEMES = ("http", "https")
+MAX_REDIRECTS = 10
+# Passing troubles of a server or of what stands before it; every other refusal is final.
+PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+USABLE_STATUSES = frozenset({200, 206, 416})
+# Less than this is no progress: a server that gives a few bytes an attempt must not keep us for ever.
+PROGRESS_BYTES = 1 << 20
+_SECRET_PARAMETER = re.compile(
+    r"(?P<name>(?:^|(?<=[&;]))[^=&;]*(?:token|key|sig|secret|pass|pwd|cred|auth)[^=&;]*=)[^&;]*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How patient a transfer is: `attempts` in a row without progress, between them exponential waits with jitter."""
+
+    attempts: int = 6
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 60.0
+    longest_retry_after_s: float = 300.0
+    connect_timeout_s: float = 15.0
+    read_timeout_s: float = 60.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+class MirrorFailed(Exception):
+    """This URL will not give the file, however often it is asked; `status` is the HTTP status where there was one."""
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Retryable(Exception):
+    """This attempt failed, another may not; `retry_after_s` is the server's own wish."""
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+def mask_url(url: str) -> str:
+    """The URL without user, password and values of query parameters that look like keys: fit for logs and manifests."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    host, slash, path = re.match(r"([^/?#]*)([/?#]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    if "@" in host:
+        host = "***@" + host.rpartition("@")[2]
+    path, mark, query = (slash + path).partition("?")
+    query = _SECRET_PARAMETER.sub(r"\g<name>***", query)
+    return f"{scheme}://{host}{path}{mark}{query}"
+
+
+def new_client(policy: RetryPolicy) -> httpx2.Client:
+    """A client that asks for bytes as they are stored and never waits for ever."""
+    timeout = httpx2.Timeout(policy.read_timeout_s, connect=policy.connect_timeout_s)
+    headers = {"Accept-Encoding": "identity", "User-Agent": "pile-toolkit"}
+    return httpx2.Client(headers=headers, timeout=timeout)
+
+
+@contextlib.contextmanager
+def answer_of(client: httpx2.Client, url: str, *, headers: dict[str, str]) -> Iterator[httpx2.Response]:
+    """The answer to a GET, redirects followed, its body not read: its status is 200, 206 or 416.
+
+    Raises MirrorFailed or Retryable, also for what goes wrong while the block reads the body.
+    """
+    try:
+        response = _follow(client, url, headers)
+        try:
+            _judge(response)
+            yield response
+        finally:
+            response.close()
+    except httpx2.HTTPError as error:
+        raise _classified(error) from error
+
+
+def _follow(client: httpx2.Client, url: str, headers: dict[str, str]) -> httpx2.Response:
+    request = _request(client, url, headers)
+    for _ in range(MAX_REDIRECTS + 1):
+        response = client.send(request, stream=True, follow_redirects=False)
+        if not response.has_redirect_location:
+            return response
+        response.close()
+        following = response.next_request
+        if following is None:
+            raise MirrorFailed("redirects to an address that is none", status=response.status_code)
+        _check_redirect(request.url.scheme, following.url.scheme)
+        request = following
+    raise MirrorFailed(f"redirects more than {MAX_REDIRECTS} times")
+
+
+def _request(client: httpx2.Client, url: str, headers: dict[str, str]) -> httpx2.Request:
+    try:
+        scheme = urlsplit(url).scheme
+        request = client.build_request("GET", url, headers=headers)
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise MirrorFailed(f"is not a usable address: {error}") from error
+    if scheme not in SCHEMES:
+        raise MirrorFailed(f"cannot be fetched over HTTP: it is a {scheme or 'path, no'} address")
+    return request
+
+
+def _check_redirect(before: str, after: str) -> None:
+    # A server must not be able to point us at local files, nor to talk us out of TLS.
+    if after not in SCHEMES or (before == "https" and after == "http"):
+        raise MirrorFailed(f"redirects from {before} to {after}, which is refused")
+
+
+def _judge(response: httpx2.Response) -> None:
+    status = response.status_code
+    if status in USABLE_STATUSES:
+        return
+    reason = f"answers {status} {httpx2.codes.get_reason_phrase(status)}".rstrip()
+    if status in PASSING_STATUSES:
+        raise Retryable(reason, retry_after_s=_retry_after_s(response.headers.get("Retry-After")))
+    raise MirrorFailed(reason, status=status)
+
+
+def _retry_after_s(text: str | None) -> float | None:
+    """Seconds of a Retry-After header, a number or a date; None where there is none that can be read."""
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        until = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=datetime.UTC)
+    return max(0.0, (until - datetime.datetime.now(datetime.UTC)).total_seconds())
+
+
+def _classified(error: httpx2.HTTPError) -> MirrorFailed | Retryable:
+    causes = list(_causes(error))
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return MirrorFailed("has a host name that is not known here")
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return MirrorFailed(f"has a certificate that is not valid: {cause.verify_message}")
+    if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
+        return MirrorFailed(f"is not a usable address: {error}")
+    if isinstance(error, httpx2.TimeoutException):
+        return Retryable("does not answer in time")
+    if isinstance(error, httpx2.ConnectError):
+        return Retryable(f"cannot be reached: {error}")
+    return Retryable(f"breaks off: {error or type(error).__name__}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def persistently(attempt: Callable[[], T], *, policy: RetryPolicy, length: Callable[[], int]) -> T:
+    """The result of `attempt`, repeated while it raises Retryable and patience lasts.
+
+    `length` tells how far the transfer is: patience starts anew whenever it got further than ever before.
+    Raises MirrorFailed in the end.
+    """
+    patience = _Patience(policy, length)
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Retryable),
+        after=patience.count,
+        stop=patience.is_over,
+        wait=patience.wait_s,
+        sleep=policy.sleep,
+        reraise=True,
+    )
+    try:
+        return retrying(attempt)
+    except Retryable as error:
+        raise MirrorFailed(f"{error} ({patience.failures} attempts)") from error
+
+
+class _Patience:
+    """Failures since the last progress, and what follows from them."""
+
+    def __init__(self, policy: RetryPolicy, length: Callable[[], int]) -> None:
+        self.failures = 0
+        self._policy, self._length = policy, length
+        self._furthest_bytes = length()
+
+    def count(self, state: RetryCallState) -> None:
+        length_bytes = self._length()
+        if length_bytes >= self._furthest_bytes + PROGRESS_BYTES:
+            self._furthest_bytes, self.failures = length_bytes, 0
+        self.failures += 1
+
+    def is_over(self, state: RetryCallState) -> bool:
+        return self.failures >= self._policy.attempts
+
+    def wait_s(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, Retryable) and error.retry_after_s is not None:
+            return min(error.retry_after_s, self._policy.longest_retry_after_s)
+        # Tenacity's own back-off counts all attempts; after progress ours starts small again.
+        bound_s = self._policy.first_wait_s * 2.0 ** min(self.failures - 1, 30)
+        return random.uniform(0, min(bound_s, self._policy.longest_wait_s))

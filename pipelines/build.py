@@ -1,0 +1,225 @@
+"""Keep-list and weights in, plan out, and from the plan on request the corpus files.
+
+Splits come first, by a keyed hash of the normalized text, so that texts which differ in case and white space only
+stand on one side; then train is upsampled. val and test hold each document once.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pile_toolkit.core.console import SILENT
+from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.plan import PLAN_FILE, SPLITS, PlanHeader, hash_columns, write_plan
+from pile_toolkit.core.seeds import KEY_RANGE, keyed_columns
+from pile_toolkit.core.stages import StageResult, stage_result
+from pipelines.corpus import CorpusResult, write_corpus_files
+from pipelines.keep_list import REASONS, read_keep_list
+from pipelines.weights import copy_keys, exact_copies, resolve_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import pyarrow as pa
+
+    from pile_toolkit.core.console import Reporter
+
+FORMAT = 1
+
+
+class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`weights`: "pile", a file, or epochs per slug. Shares are of documents."""
+
+    weights: str | dict[str, float] = "pile"
+    train_shards: int = 30
+    val_share: float = 0.001
+    test_share: float = 0.001
+    write_corpus: bool = True
+
+
+class ComponentBuild(msgspec.Struct, frozen=True, kw_only=True):
+    """One component in the plan: kept `documents`, their `copies` over all splits and the `bytes` of these copies."""
+
+    documents: int
+    copies: int
+    bytes: int
+    epochs: float
+    train_documents: int
+    val_documents: int
+    test_documents: int
+
+
+class BuildResult(StageResult, frozen=True, kw_only=True):
+    """What the plan holds; `splits` counts copies, `without_held_out` lists components absent from val and test."""
+
+    documents: int
+    copies: int
+    bytes: int
+    splits: dict[str, int]
+    components: dict[str, ComponentBuild]
+    without_held_out: list[str]
+    corpus: CorpusResult | None = None
+
+
+def build(
+    root: str | Path,
+    *,
+    weights: str | Mapping[str, float] = "pile",
+    seed: int = 1234,
+    train_shards: int = 30,
+    val_share: float = 0.001,
+    test_share: float = 0.001,
+    write_corpus: bool = True,
+    jobs: int = 1,
+    scheduler: str = "process",
+    reporter: Reporter = SILENT,
+) -> BuildResult:
+    """Writes `plan/plan.parquet`, and with `write_corpus` the files under `corpus/`.
+
+    Raises UsageError for bad weights or shares, and where a split would be empty.
+    """
+    root = Path(root)
+    started_at = time.time()
+    _check(val_share, test_share, train_shards)
+    components, keep_list = read_keep_list(root)
+    epochs = resolve_weights(weights, [component.slug for component in components])
+    folder = root / "plan"
+    key = StageKey(
+        stage="build",
+        format=FORMAT,
+        inputs={"dedup": _digest_of(root / "dedup")},
+        parameters={"seed": seed, "weights": epochs, "val_share": val_share, "test_share": test_share},
+    )
+    manifest = current_manifest(folder, key)
+    up_to_date = manifest is not None
+    if manifest is None:
+        withdraw(folder)
+        columns = _plan_columns(keep_list, list(epochs.values()), seed, val_share, test_share)
+        counts = _counts(columns, epochs)
+        _refuse_empty_splits(counts["splits"], val_share, test_share)
+        write_plan(folder / PLAN_FILE, PlanHeader(seed=seed, components=components), columns)
+        outputs = [describe(folder, folder / PLAN_FILE)]
+        manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
+    result = stage_result(BuildResult, folder, manifest, up_to_date=up_to_date)
+    if not write_corpus:
+        return result
+    corpus = write_corpus_files(root, train_shards=train_shards, jobs=jobs, scheduler=scheduler, reporter=reporter)
+    return msgspec.structs.replace(result, corpus=corpus, up_to_date=up_to_date and corpus.up_to_date)
+
+
+def _check(val_share: float, test_share: float, train_shards: int) -> None:
+    if not (0.0 <= val_share < 1.0 and 0.0 <= test_share < 1.0 and val_share + test_share < 1.0):
+        raise UsageError(
+            f"val_share is {val_share} and test_share {test_share}, both must be 0 or more and below 1 together",
+            hint="--val-share 0.001 --test-share 0.001",
+        )
+    if not 1 <= train_shards <= 10_000:
+        raise UsageError(f"train_shards is {train_shards}, it must lie between 1 and 10,000", hint="--train-shards 30")
+
+
+def _digest_of(folder: Path) -> str:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UsageError(f"{folder} is not finished", hint=f"pile dedup --root {folder.parent}")
+    return manifest.digest()
+
+
+def _plan_columns(
+    keep_list: pa.Table, epochs: list[float], seed: int, val_share: float, test_share: float
+) -> dict[str, Any]:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    kept = keep_list.filter(pc.equal(keep_list.column("reason"), REASONS.index("kept")))
+    component = kept.column("component").to_numpy()
+    hashes = hash_columns(kept, "text_hash")
+    split = assign_splits(hash_columns(kept, "normalized_hash"), seed, val_share, test_share)
+    ordinal = ordinals(hashes)
+    keys = copy_keys(seed, hashes, ordinal)
+    copies = np.zeros(len(kept), np.uint16)
+    for number, weight in enumerate(epochs):
+        train = np.flatnonzero((component == number) & (split == SPLITS.index("train")))
+        copies[train] = exact_copies(weight, keys[train])
+        if weight > 0:
+            copies[(component == number) & (split != SPLITS.index("train"))] = 1
+    nothing = [None] * len(kept)
+    return {
+        **{name: kept.column(name) for name in ("component", "file", "line", "bytes", "text_hash")},
+        "piece_start": nothing,
+        "piece_end": nothing,
+        "split": split,
+        "copies": copies,
+        "ordinal": ordinal,
+    }
+
+
+def assign_splits(normalized_hashes: np.ndarray, seed: int, val_share: float, test_share: float) -> np.ndarray:
+    """The split of each document, from the hash of its normalized text, uint64[n, 2]: uint8[n] into SPLITS."""
+    import numpy as np
+
+    keys = keyed_columns(seed, "split", normalized_hashes[:, 0], normalized_hashes[:, 1])
+    split = np.full(len(keys), SPLITS.index("train"), np.uint8)
+    test_end = int((val_share + test_share) * KEY_RANGE)
+    split[keys < np.uint64(test_end)] = SPLITS.index("test")
+    split[keys < np.uint64(int(val_share * KEY_RANGE))] = SPLITS.index("val")
+    return split
+
+
+def ordinals(hashes: np.ndarray) -> np.ndarray:
+    """How many rows before each have the same hash, uint64[n, 2]: uint32[n]. Equal texts need different keys."""
+    import numpy as np
+
+    order = np.lexsort((np.arange(len(hashes)), hashes[:, 1], hashes[:, 0]))
+    grouped = hashes[order]
+    starts_group = np.ones(len(hashes), bool)
+    starts_group[1:] = (grouped[1:] != grouped[:-1]).any(axis=1)
+    position = np.arange(len(hashes))
+    start = np.maximum.accumulate(np.where(starts_group, position, 0))
+    result = np.empty(len(hashes), np.uint32)
+    result[order] = position - start
+    return result
+
+
+def _counts(columns: dict[str, Any], epochs: dict[str, float]) -> dict[str, Any]:
+    import numpy as np
+
+    component, split = columns["component"].to_numpy(), columns["split"]
+    copies = columns["copies"].astype(np.int64)
+    copied_bytes = columns["bytes"].to_numpy().astype(np.int64) * copies
+    table = {}
+    for number, (slug, weight) in enumerate(epochs.items()):
+        mine = (component == number) & (copies > 0)
+        by_split = {f"{name}_documents": int((mine & (split == index)).sum()) for index, name in enumerate(SPLITS)}
+        table[slug] = {
+            "documents": int(mine.sum()),
+            "copies": int(copies[mine].sum()),
+            "bytes": int(copied_bytes[mine].sum()),
+            "epochs": weight,
+            **by_split,
+        }
+    return {
+        "documents": int((copies > 0).sum()),
+        "copies": int(copies.sum()),
+        "bytes": int(copied_bytes.sum()),
+        "splits": {name: int(copies[split == index].sum()) for index, name in enumerate(SPLITS)},
+        "components": table,
+        "without_held_out": [
+            slug for slug, row in table.items() if row["documents"] and not row["val_documents"] + row["test_documents"]
+        ],
+    }
+
+
+def _refuse_empty_splits(splits: dict[str, int], val_share: float, test_share: float) -> None:
+    for name, share in (("train", 1.0), ("val", val_share), ("test", test_share)):
+        if share > 0 and splits[name] == 0:
+            documents = sum(splits.values())
+            raise UsageError(
+                f"the split '{name}' would be empty: a share of {share:g} of {documents:,} documents",
+                hint="more documents, or a larger share such as --val-share 0.02 --test-share 0.02",
+            )

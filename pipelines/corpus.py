@@ -1,0 +1,215 @@
+"""Plan in, corpus files out, in two passes: memory is bounded by one output shard per job.
+
+Pass 1 deals every copy of every document to the bucket of its output file, pass 2 sorts each bucket by key. A train
+shard is a range of the key, so the shards one after the other are the plan's order, whatever their number.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import zstandard
+
+from pile_toolkit.core.console import SILENT
+from pile_toolkit.core.documents import DocumentWriter
+from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.plan import SPLITS, Plan, read_file_rows
+from pile_toolkit.core.stages import StageResult, stage_result
+from pile_toolkit.core.tasks import Task, run_tasks, work_folder
+from pipelines.download import pile_set_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from pile_toolkit.core.console import Reporter
+
+FORMAT = 1
+# Buckets are read once and thrown away: speed before size.
+BUCKET_LEVEL = 1
+_HEADER = struct.Struct("<QQHII")
+
+
+class CorpusResult(StageResult, frozen=True, kw_only=True):
+    """Copies and bytes written per split; `files` is the number of `.jsonl.zst` files."""
+
+    files: int
+    documents: dict[str, int]
+    text_bytes: dict[str, int]
+
+
+class _Named(msgspec.Struct):
+    pile_set_name: str | msgspec.UnsetType = msgspec.UNSET
+
+
+def corpus_names(train_shards: int) -> list[str]:
+    """The files of the corpus in the Pile's layout, buckets numbered as in this list."""
+    digits = max(2, len(str(train_shards - 1)))
+    train = [f"train/{shard:0{digits}d}.jsonl.zst" for shard in range(train_shards)]
+    return [*train, "val.jsonl.zst", "test.jsonl.zst"]
+
+
+def write_corpus_files(
+    root: str | Path,
+    *,
+    train_shards: int = 30,
+    jobs: int = 1,
+    scheduler: str = "process",
+    reporter: Reporter = SILENT,
+) -> CorpusResult:
+    """Writes `corpus/train/NN.jsonl.zst`, `val.jsonl.zst` and `test.jsonl.zst` from the plan of `root`."""
+    root = Path(root)
+    started_at = time.time()
+    planned = read_manifest(root / "plan")
+    if planned is None:
+        raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
+    folder = root / "corpus"
+    key = StageKey(
+        stage="corpus", format=FORMAT, inputs={"plan": planned.digest()}, parameters={"train_shards": train_shards}
+    )
+    if manifest := current_manifest(folder, key):
+        return stage_result(CorpusResult, folder, manifest, up_to_date=True)
+    withdraw(folder)
+    plan = Plan.read(root)
+    with work_folder(folder, key) as work:
+        dealt = _deal(plan, work, train_shards, jobs, scheduler, reporter)
+        written = _sort(plan, folder, work, dealt, train_shards, jobs, scheduler, reporter)
+        names = [name for name, counts in written.items() if counts["documents"] or name.startswith("train/")]
+        counts = _counts(written, len(names))
+        outputs = [describe(folder, folder / name) for name in names]
+        manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
+    return stage_result(CorpusResult, folder, manifest, up_to_date=False)
+
+
+def _deal(plan: Plan, work: Path, train_shards: int, jobs: int, scheduler: str, reporter: Reporter) -> list[str]:
+    tasks, sizes = [], {}
+    for component, file, _ in plan.files():
+        rows = plan.rows_of(component, file)
+        if rows.size:
+            name = f"deal-{component}-{file}"
+            tasks.append(Task(name, (str(plan.root), component, file, train_shards)))
+            sizes[name] = int(plan.column("bytes")[rows].sum())
+    with reporter.progress("corpus, pass 1", total=sum(sizes.values()), unit="bytes") as advance:
+        run_tasks(
+            deal_file, tasks, work=work, jobs=jobs, scheduler=scheduler, on_done=lambda name, _: advance(sizes[name])
+        )
+    return [task.name for task in tasks]
+
+
+def deal_file(folder: Path, root: str, component: int, file: int, train_shards: int) -> int:
+    """A task of pass 1: every copy of one file's documents into `<bucket>.zst`. Returns the number of copies."""
+    plan = Plan.read(Path(root))
+    rows = plan.rows_of(component, file)
+    placed = _placements(plan, rows)
+    name = pile_set_name(plan.header.components[component].slug)
+    buckets = _Buckets(folder)
+    copies = 0
+    with buckets:
+        for planned in read_file_rows(plan, component, file, rows):
+            text, meta = planned.text.encode(), with_set_name(planned.meta, name)
+            split = int(plan.column("split")[planned.row])
+            for copy, key in placed[planned.row]:
+                bucket = (key * train_shards >> 64) if split == 0 else train_shards + split - 1
+                header = _HEADER.pack(key, planned.row, copy, len(text), len(meta))
+                buckets.write(bucket, header, text, meta)
+                copies += 1
+    return copies
+
+
+def _placements(plan: Plan, rows: np.ndarray) -> dict[int, list[tuple[int, int]]]:
+    """(copy, key) of every copy of each row."""
+    placed: dict[int, list[tuple[int, int]]] = {}
+    for row, copy, key in zip(*(column.tolist() for column in plan.copies_of(rows)), strict=True):
+        placed.setdefault(row, []).append((copy, key))
+    return placed
+
+
+class _Buckets:
+    """One compressed file per bucket, opened at its first document."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._streams: dict[int, Any] = {}
+
+    def __enter__(self) -> _Buckets:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for stream in self._streams.values():
+            stream.close()
+
+    def write(self, bucket: int, *parts: bytes) -> None:
+        if bucket not in self._streams:
+            compressor = zstandard.ZstdCompressor(level=BUCKET_LEVEL)
+            self._streams[bucket] = compressor.stream_writer((self._folder / f"{bucket}.zst").open("wb"))
+        for part in parts:
+            self._streams[bucket].write(part)
+
+
+def with_set_name(meta: bytes, name: str) -> bytes:
+    """A meta object that says its component; one that already does is returned as it came, byte for byte."""
+    try:
+        named = msgspec.json.decode(meta, type=_Named)
+    except msgspec.ValidationError:
+        named = _Named()
+    if isinstance(named.pile_set_name, str):
+        return meta
+    rest = meta.lstrip()[1:].lstrip()
+    comma = b"" if rest.startswith(b"}") else b","
+    return b'{"pile_set_name":' + msgspec.json.encode(name) + comma + rest
+
+
+def _sort(
+    plan: Plan,
+    folder: Path,
+    work: Path,
+    dealt: list[str],
+    train_shards: int,
+    jobs: int,
+    scheduler: str,
+    reporter: Reporter,
+) -> dict[str, dict[str, int]]:
+    names = corpus_names(train_shards)
+    sources = [str(work / name) for name in dealt]
+    tasks = [Task(f"sort-{bucket}", (bucket, sources, str(folder / name))) for bucket, name in enumerate(names)]
+    with reporter.progress("corpus, pass 2", total=len(tasks), unit="files") as advance:
+        counts = run_tasks(
+            sort_bucket, tasks, work=work, jobs=jobs, scheduler=scheduler, on_done=lambda name, _: advance(1)
+        )
+    return dict(zip(names, counts, strict=True))
+
+
+def sort_bucket(folder: Path, bucket: int, sources: list[str], target: str) -> dict[str, int]:
+    """A task of pass 2: one bucket in memory, sorted by (key, row, copy), written to its corpus file."""
+    records = [record for source in sources for record in _read_bucket(Path(source) / f"{bucket}.zst")]
+    records.sort(key=lambda record: record[:3])
+    with DocumentWriter(Path(target)) as writer:
+        for _, _, _, text, meta in records:
+            writer.write(text.decode(), meta)
+    return {"documents": writer.documents, "text_bytes": writer.text_bytes}
+
+
+def _read_bucket(path: Path) -> Iterator[tuple[int, int, int, bytes, bytes]]:
+    if not path.exists():
+        return
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+        buffered = io.BufferedReader(stream)
+        while header := buffered.read(_HEADER.size):
+            key, row, copy, text_bytes, meta_bytes = _HEADER.unpack(header)
+            yield key, row, copy, buffered.read(text_bytes), buffered.read(meta_bytes)
+
+
+def _counts(written: dict[str, dict[str, int]], files: int) -> dict[str, Any]:
+    documents, text_bytes = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
+    for name, counts in written.items():
+        split = name.split("/")[0].split(".")[0]
+        documents[split] += counts["documents"]
+        text_bytes[split] += counts["text_bytes"]
+    return {"files": files, "documents": documents, "text_bytes": text_bytes}

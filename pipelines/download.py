@@ -1,0 +1,194 @@
+"""A source in, the document files of components out: taken in, read once from end to end, counted and hashed.
+
+A file that needs no change is not copied: the component's manifest points at it. Lines that are no documents are
+written to `rejects.jsonl`, and are an error past `max_rejects`.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from pile_toolkit.core.components import component_documents, component_folder, downloaded_slugs
+from pile_toolkit.core.console import SILENT
+from pile_toolkit.core.documents import Document, read_records, write_json_lines
+from pile_toolkit.core.errors import CorruptData, PileError, SourceUnavailable
+from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, withdraw
+from pile_toolkit.core.tasks import Task, run_tasks, work_folder
+from pipelines.catalog import Component, components, select
+from pipelines.sources import Source, parse_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pile_toolkit.core.components import ComponentDocuments
+    from pile_toolkit.core.console import Reporter
+
+FORMAT = 1
+REJECTS = "rejects.jsonl"
+
+
+class DownloadConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"source": "from"}):
+    """`from`: a folder, a URL, hf://owner/name or sample:, or one of these per slug with a `default`."""
+
+    components: Literal["all"] | list[str] = "all"
+    source: str | dict[str, str] = "sample:"
+
+
+class ComponentDownload(msgspec.Struct, frozen=True, kw_only=True):
+    """One component on this disk."""
+
+    slug: str
+    files: int
+    documents: int
+    text_bytes: int
+    rejects: int
+    up_to_date: bool
+
+
+class DownloadResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What is on this disk now."""
+
+    folder: str
+    up_to_date: bool
+    documents: int
+    text_bytes: int
+    rejects: int
+    components: list[ComponentDownload]
+
+
+def download(
+    root: str | Path,
+    *,
+    components: Sequence[str] | Literal["all"] = "all",
+    source: str | Mapping[str, str] = "sample:",
+    max_rejects: int = 0,
+    jobs: int = 1,
+    scheduler: str = "process",
+    reporter: Reporter = SILENT,
+) -> DownloadResult:
+    """Brings components under `root/components/`, from `sample:`, a folder, a URL or `hf://owner/name`.
+
+    Goes on past a component that cannot be had and raises SourceUnavailable at the end, naming all of them. Raises
+    CorruptData for damaged files and past `max_rejects` bad lines in one component.
+    """
+    root = Path(root)
+    sources = parse_sources(source)
+    rows, missing = [], {}
+    for component in select(components):
+        try:
+            rows.append(_download_one(root, component, sources(component.slug), jobs, scheduler, reporter, max_rejects))
+        except SourceUnavailable as error:
+            missing[component.slug] = str(error)
+    if missing:
+        listed = "\n".join(f"- {slug}: {reason}" for slug, reason in missing.items())
+        raise SourceUnavailable(f"{len(missing)} of {len(rows) + len(missing)} components could not be had:\n{listed}")
+    return DownloadResult(
+        folder=str(root / "components"),
+        up_to_date=all(row.up_to_date for row in rows),
+        documents=sum(row.documents for row in rows),
+        text_bytes=sum(row.text_bytes for row in rows),
+        rejects=sum(row.rejects for row in rows),
+        components=rows,
+    )
+
+
+def _download_one(
+    root: Path, component: Component, source: Source, jobs: int, scheduler: str, reporter: Reporter, max_rejects: int
+) -> ComponentDownload:
+    started_at = time.time()
+    folder = component_folder(root, component.slug)
+    key = StageKey(stage="download", format=FORMAT, parameters={"component": component.slug, **source.parameters()})
+    manifest = current_manifest(folder, key)
+    up_to_date = manifest is not None
+    if manifest is None:
+        withdraw(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = source.fetch(component, folder, reporter)
+        _refuse_equal_names(paths)
+        with work_folder(folder, key) as work:
+            counts = _survey(component.slug, paths, folder, work, jobs, scheduler, reporter, max_rejects)
+            outputs = [describe(folder, path) for path in paths]
+            manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
+    documents = component_documents(root, component.slug, manifest)
+    _refuse_rejects(documents.rejects, max_rejects, folder)
+    return _row(documents, up_to_date)
+
+
+def _row(documents: ComponentDocuments, up_to_date: bool) -> ComponentDownload:
+    return ComponentDownload(
+        slug=documents.slug,
+        files=len(documents.files),
+        documents=documents.documents,
+        text_bytes=documents.text_bytes,
+        rejects=documents.rejects,
+        up_to_date=up_to_date,
+    )
+
+
+def _refuse_equal_names(paths: Sequence[Path]) -> None:
+    # Document ids name a file by its last part.
+    names = [path.name for path in paths]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise PileError(f"two files of one component are called {twice[0]}", hint="rename one of them")
+
+
+def _survey(
+    slug: str,
+    paths: Sequence[Path],
+    folder: Path,
+    work: Path,
+    jobs: int,
+    scheduler: str,
+    reporter: Reporter,
+    max_rejects: int,
+) -> dict[str, Any]:
+    tasks = [Task(f"survey-{number}", (str(path.resolve()),)) for number, path in enumerate(paths)]
+    with reporter.progress(slug, total=len(tasks), unit="files") as advance:
+        surveyed = run_tasks(
+            survey_file, tasks, work=work, jobs=jobs, scheduler=scheduler, on_done=lambda name, _: advance(1)
+        )
+    rejects = [row for _, rows in surveyed for row in rows]
+    (folder / REJECTS).unlink(missing_ok=True)
+    if rejects:
+        write_json_lines(folder / REJECTS, rejects)
+    _refuse_rejects(len(rejects), max_rejects, folder)
+    return {"files": [counts for counts, _ in surveyed]}
+
+
+def survey_file(folder: Path, path: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A task: reads every line of one document file. Returns its counts, and a row per rejected line."""
+    name = Path(path).name
+    documents = text_bytes = 0
+    rejects = []
+    for record in read_records(Path(path)):
+        if isinstance(record, Document):
+            documents += 1
+            text_bytes += len(record.text.encode())
+        else:
+            rejects.append({"file": name, "line": record.line, "reason": record.reason})
+    counts = {"name": name, "documents": documents, "text_bytes": text_bytes, "rejects": len(rejects)}
+    return counts, rejects
+
+
+def _refuse_rejects(rejects: int, max_rejects: int, folder: Path) -> None:
+    if rejects > max_rejects:
+        raise CorruptData(
+            f"{rejects:,} lines are no documents and at most {max_rejects:,} may be: see {folder / REJECTS}",
+            hint=f"mend them, or leave them out knowingly with --max-rejects {rejects}",
+        )
+
+
+def present_slugs(root: Path) -> list[str]:
+    """The components of a root in catalog order, those of one's own after them: the order that numbers them."""
+    present = downloaded_slugs(root)
+    published = [component.slug for component in components() if component.slug in present]
+    return [*published, *(slug for slug in present if slug not in published)]
+
+
+def pile_set_name(slug: str) -> str:
+    """What `meta.pile_set_name` says for a component; of one's own components, the slug."""
+    return next((component.name for component in components() if component.slug == slug), slug)

@@ -1,0 +1,92 @@
+"""Document files in, one row per document out: where it is, its size, and the hashes that decide its fate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from pile_toolkit.core.documents import read_documents
+from pile_toolkit.core.seeds import normalized, text_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+ROWS_FILE = "rows.npz"
+SIGNATURES_FILE = "signatures.npy"
+# Bounds the texts held for one batch of signatures.
+BATCH_DOCUMENTS = 256
+
+
+def fingerprint_file(folder: Path, path: str, component: int, file: int, signature: dict[str, int] | None) -> int:
+    """A task: writes the rows of one document file to `folder`, and its MinHash signatures if asked for.
+
+    `signature` holds num_perm and seed, None asks for no signatures. Returns the number of documents.
+    """
+    from pathlib import Path as FilePath
+
+    import numpy as np
+
+    from pile_toolkit.core.files import atomic_path
+
+    lines, sizes, hashes, normal_hashes = [], [], [], []
+    signatures: list[np.ndarray] = []
+    texts: list[str] = []
+    for document in read_documents(FilePath(path)):
+        lines.append(document.line)
+        sizes.append(len(document.text.encode()))
+        hashes.append(text_hash(document.text))
+        normal_hashes.append(xxhash.xxh3_128_digest(normalized(document.text).encode()))
+        if signature is not None:
+            texts.append(document.text)
+            if len(texts) == BATCH_DOCUMENTS:
+                signatures.append(_sign(texts, signature))
+                texts = []
+    rows = {
+        "component": np.full(len(lines), component, np.uint8),
+        "file": np.full(len(lines), file, np.uint32),
+        "line": np.array(lines, np.uint64),
+        "bytes": np.array(sizes, np.uint64),
+        "text_hash": _hash_columns(hashes),
+        "normalized_hash": _hash_columns(normal_hashes),
+    }
+    with atomic_path(folder / ROWS_FILE) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **rows)
+    if signature is not None:
+        signatures.append(_sign(texts, signature))
+        with atomic_path(folder / SIGNATURES_FILE) as temporary, temporary.open("wb") as stream:
+            np.save(stream, np.concatenate(signatures), allow_pickle=False)
+    return len(lines)
+
+
+def _sign(texts: list[str], signature: dict[str, int]) -> np.ndarray:
+    from pipelines.minhash import minhash
+
+    return minhash(texts, **signature)
+
+
+def _hash_columns(hashes: list[bytes]) -> np.ndarray:
+    import numpy as np
+
+    return np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(-1, 2)
+
+
+def gather_rows(folders: Sequence[Path]) -> dict[str, Any]:
+    """The columns of all tasks' rows, in the order of `folders`."""
+    import numpy as np
+
+    tables = []
+    for folder in folders:
+        with np.load(folder / ROWS_FILE, allow_pickle=False) as table:
+            tables.append({name: table[name] for name in table.files})
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def gather_signatures(folders: Sequence[Path]) -> np.ndarray:
+    """The signatures of all tasks, in the order of `folders`: uint32[documents, num_perm]."""
+    import numpy as np
+
+    return np.concatenate([np.load(folder / SIGNATURES_FILE, allow_pickle=False) for folder in folders])

@@ -1,0 +1,137 @@
+"""A `.bin/.idx` pair in, sequences of ids out: views of the mapped file, each found through its own pointer."""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import operator
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xxhash
+
+from pile_toolkit.core.errors import CorruptData, UsageError
+from shards.format import data_path, index_path, open_existing, read_index
+from shards.provenance import provenance_path, read_provenance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from shards.provenance import Provenance
+
+
+class TokenDataset:
+    """The sequences of `<prefix>.bin`, in the order of `<prefix>.idx`.
+
+    Entries that share a pointer give the same ids: upsampled copies of one stored document. Pickles as its prefix, so
+    that worker processes map the files themselves. Views handed out stay valid after `close`.
+    """
+
+    def __init__(self, prefix: str | Path) -> None:
+        """Maps both files. Raises UsageError where one is absent, CorruptData where they do not fit together."""
+        self.prefix = os.fspath(prefix)
+        index = read_index(index_path(prefix))
+        self.sizes: NDArray[np.int32] = index.sizes
+        self.pointers: NDArray[np.int64] = index.pointers
+        self.doc_idx: NDArray[np.int64] = index.doc_idx
+        self.dtype: np.dtype = index.dtype
+        self._ids: NDArray | None = _map_ids(data_path(prefix), index.dtype)
+
+    @property
+    def ids(self) -> NDArray:
+        """The whole `.bin` as one array, each stored document once."""
+        if self._ids is None:
+            raise UsageError(f"the shards {self.prefix} are closed", hint="open them again with TokenDataset(prefix)")
+        return self._ids
+
+    @functools.cached_property
+    def total_tokens(self) -> int:
+        """Ids of one epoch: all sequences, copies counted."""
+        return int(self.sizes.sum(dtype=np.int64))
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """XXH3-128 of type, sizes and pointers: the same sequences in the same order, given the same `.bin`."""
+        hasher = xxhash.xxh3_128(f"{self.dtype.str} {len(self)}".encode())
+        hasher.update(self.sizes.data)
+        hasher.update(self.pointers.data)
+        return hasher.hexdigest()
+
+    @functools.cached_property
+    def provenance(self) -> Provenance:
+        """Which document each sequence is. Raises UsageError where there is no such file, CorruptData if it differs."""
+        path = provenance_path(self.prefix)
+        provenance = read_provenance(path)
+        if len(provenance) != len(self):
+            raise CorruptData(
+                f"{path} describes {len(provenance):,} sequences, {index_path(self.prefix)} has {len(self):,}",
+                hint="the files do not belong together: write the shards again",
+            )
+        return provenance
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, number: int) -> NDArray:
+        """The ids of one sequence, counted from the end where negative: a read-only view.
+
+        Slices are refused: their ids are not contiguous where copies share one stored document.
+        """
+        return self.get(number)
+
+    def get(self, number: int, offset: int = 0, length: int | None = None) -> NDArray:
+        """`length` ids of a sequence from `offset` on, all the rest by default: a read-only view.
+
+        Raises IndexError past the last sequence, UsageError where the range does not lie inside the sequence.
+        """
+        row = self._row(number)
+        size = int(self.sizes[row])
+        stop = size if length is None else offset + length
+        if not 0 <= offset <= stop <= size:
+            raise UsageError(f"ids {offset} to {stop} of sequence {row} of {self.prefix}: it has {size:,}")
+        start = int(self.pointers[row]) // self.dtype.itemsize
+        return self.ids[start + offset : start + stop]
+
+    def _row(self, number: Any) -> int:
+        if isinstance(number, slice):
+            raise UsageError(
+                f"{self.prefix}[{number.start}:{number.stop}] is refused: sequences are not contiguous in the file "
+                "where copies share one stored document",
+                hint="[dataset[i] for i in range(start, stop)]",
+            )
+        row = operator.index(number)
+        if row < 0:
+            row += len(self)
+        if not 0 <= row < len(self):
+            raise IndexError(f"sequence {number} of {self.prefix}, which has {len(self):,}")
+        return row
+
+    def close(self) -> None:
+        """Forgets the mapped ids; the system unmaps them once no view is left."""
+        self._ids = None
+
+    def __enter__(self) -> TokenDataset:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple:
+        return TokenDataset, (self.prefix,)
+
+    def __repr__(self) -> str:
+        return f"TokenDataset({self.prefix!r}): {len(self):,} sequences, {self.total_tokens:,} ids of {self.dtype}"
+
+
+def _map_ids(path: Path, dtype: np.dtype) -> NDArray:
+    with open_existing(path) as file:
+        # Mapping nothing is an error of the system, an empty data set is not.
+        if file.seek(0, 2) == 0:
+            return np.empty(0, dtype)
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype)

@@ -1,0 +1,232 @@
+"""Text in, ids out, and back: any byte-level BPE tokenizer.json of the GPT-2 / GPT-NeoX kind, as `tokenizers` has it.
+
+Guaranteed: the same ids for any number of threads; the ids of the text alone (a post-processor's additions are left to
+who wants them); special tokens inside a document are text, so that one that quotes `<|endoftext|>` does not end there;
+and `decode(encode(text)) == text` where the tokenizer has neither a normalizer, a prefix space, a gap in its byte
+alphabet nor added tokens that swallow white space (`lstrip`, `rstrip`).
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xxhash
+
+from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.files import write_bytes
+from tokenizer.definition import OTHER_FILE, REPAIR, Definition, parse, render
+from tokenizer.layout import END_OF_TEXT, byte_characters, id_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+# The largest known tokenizer.json of this kind has 10 MB; a file from outside must not fill the memory.
+LARGEST_FILE_BYTES = 64 << 20
+# The library's result for a text is some fifty times the ids it holds: encode this much, keep the ids, go on.
+CHUNK_CHARACTERS = 1 << 18
+
+
+class Encoder:
+    """A loaded tokenizer. Safe to share between threads; pickled by its tokenizer.json."""
+
+    def __init__(self, definition: Definition, *, name: str = "the tokenizer") -> None:
+        self.definition = definition
+        self._json = render(definition)
+        self._ids = definition.vocab | {token.content: token.id for token in definition.added_tokens}
+        if not self._ids:
+            raise CorruptData(f"{name} has an empty vocabulary", hint=REPAIR)
+        self.vocab_size = max(self._ids.values()) + 1
+        self.dtype = np.dtype(id_dtype(self.vocab_size))
+        self._text_only = _library_tokenizer(self._json, encode_special_tokens=True, name=name)
+        for token in definition.added_tokens:
+            # The library numbers added tokens itself, one after the other, whatever the file says.
+            if (found := self._text_only.token_to_id(token.content)) != token.id:
+                raise UsageError(
+                    f"{name}: added_tokens gives {token.content!r} the id {token.id}, the tokenizers library {found}",
+                    hint="number added tokens from the vocabulary's size on, without gaps",
+                )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Encoder:
+        """The tokenizer in a tokenizer.json of at most 64 MiB.
+
+        Raises UsageError for no file or another kind of tokenizer, CorruptData for bytes that are none.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UsageError(f"there is no tokenizer file {path}", hint="pile tokenizer train")
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE_BYTES + 1)
+        if len(data) > LARGEST_FILE_BYTES:
+            raise UsageError(
+                f"{path} has more than {LARGEST_FILE_BYTES:,} bytes, no tokenizer.json has", hint=OTHER_FILE
+            )
+        return cls(parse(data, name=str(path)), name=str(path))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Encoder:
+        """The tokenizer in the bytes of a tokenizer.json; raises as `load` does."""
+        return cls(parse(data, name="the tokenizer.json"))
+
+    def __reduce__(self) -> tuple:
+        return Encoder.from_json, (self._json,)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the canonical tokenizer.json: the same bytes whoever wrote the file that was loaded."""
+        write_bytes(Path(path), self._json)
+
+    @cached_property
+    def hash(self) -> str:
+        """XXH3-128 of the bytes that `save` writes, 32 hexadecimal digits."""
+        return xxhash.xxh3_128_hexdigest(self._json)
+
+    def encode(self, text: str, *, allow_special: bool = False) -> NDArray:
+        """The ids of a text, `dtype` of shape [tokens]. `allow_special` reads special tokens in it as what they name.
+
+        Raises CorruptData for a lone surrogate: no UTF-8 file holds one, so the text was damaged before it came here.
+        """
+        return self._encode_chunk((0, [text]), allow_special=allow_special)[0]
+
+    def encode_batch(
+        self, texts: Iterable[str], *, threads: int = 1, allow_special: bool = False
+    ) -> tuple[NDArray, NDArray[np.int64]]:
+        """The ids of all texts, one after the other, and where they begin: text i is `ids[offsets[i]:offsets[i + 1]]`.
+
+        `threads` texts are encoded at a time, outside Python's lock; the result does not depend on it.
+        Raises CorruptData for a lone surrogate, naming the text.
+        """
+        if isinstance(texts, str):
+            raise UsageError("encode_batch takes a list of texts, this is one text", hint="encoder.encode(text)")
+        if threads < 1:
+            raise UsageError(f"threads is {threads}, at least 1 is needed", hint="threads=1")
+        texts = list(texts)
+        chunks = list(_chunks(texts))
+        encode_chunk = partial(self._encode_chunk, allow_special=allow_special)
+        if threads == 1 or len(chunks) < 2:
+            encoded = list(map(encode_chunk, chunks))
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                encoded = list(pool.map(encode_chunk, chunks))
+        offsets = np.zeros(len(texts) + 1, np.int64)
+        arrays = [ids for chunk in encoded for ids in chunk]
+        np.cumsum([len(ids) for ids in arrays], out=offsets[1:])
+        return np.concatenate([np.empty(0, self.dtype), *arrays]), offsets
+
+    def decode(self, ids: ArrayLike) -> str:
+        """The text of ids, special tokens included; bytes that are no UTF-8 become U+FFFD.
+
+        Raises UsageError for an id that the tokenizer does not have.
+        """
+        array = np.asarray(ids)
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise UsageError(
+                f"decode takes a list of integers, got {array.dtype}, shape {array.shape}", hint="decode([0])"
+            )
+        try:
+            pieces = list(map(self._bytes_of_id.__getitem__, array.tolist()))
+        except KeyError as error:
+            raise self._unknown_id(error.args[0]) from None
+        return b"".join(pieces).decode("utf-8", errors="replace")
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token stands for; raises UsageError for an id that the tokenizer does not have."""
+        if token_id not in self._bytes_of_id:
+            raise self._unknown_id(token_id)
+        return self._bytes_of_id[token_id]
+
+    def token(self, token_id: int) -> str:
+        """A token as readable text; bytes that are no UTF-8 by themselves are written as `\\xe2`."""
+        return self.token_bytes(token_id).decode("utf-8", errors="backslashreplace")
+
+    def token_id(self, token: str) -> int:
+        """The id of a token as tokenizer.json spells it ("<|endoftext|>", "Ġthe"); raises UsageError without one."""
+        if token not in self._ids:
+            raise UsageError(f"the tokenizer has no token {token!r}", hint="pile tokenizer show")
+        return self._ids[token]
+
+    @property
+    def end_of_text(self) -> int:
+        """The id of `<|endoftext|>`; raises UsageError where the tokenizer has no such token."""
+        return self.token_id(END_OF_TEXT)
+
+    @cached_property
+    def _bytes_of_id(self) -> dict[int, bytes]:
+        byte_of = {character: byte for byte, character in enumerate(byte_characters())}
+        table = {}
+        for token, token_id in self.definition.vocab.items():
+            table[token_id] = bytes(map(byte_of.__getitem__, token)) if byte_of.keys() >= set(token) else token.encode()
+        # An added token is text, not byte characters: "é" is C3 A9, where the library's decoder makes it E9.
+        return table | {added.id: added.content.encode() for added in self.definition.added_tokens}
+
+    @cached_property
+    def _with_special(self) -> Any:
+        # A second tokenizer, because the switch is a property of the shared object, not of a call.
+        return _library_tokenizer(self._json, encode_special_tokens=False, name="the tokenizer")
+
+    def _unknown_id(self, token_id: object) -> UsageError:
+        return UsageError(
+            f"no token has the id {token_id}, the {len(self._ids):,} ids lie between 0 and {self.vocab_size - 1:,}",
+            hint="decode with the tokenizer.json that encoded",
+        )
+
+    def _encode_chunk(self, chunk: tuple[int, list[str]], *, allow_special: bool) -> list[NDArray]:
+        first, texts = chunk
+        library = self._with_special if allow_special else self._text_only
+        # A pair of texts would pass for one text in the library.
+        if not all(isinstance(text, str) for text in texts):
+            raise _unfit_text(first, texts)
+        try:
+            encodings = library.encode_batch_fast(texts, add_special_tokens=False)
+        except TypeError:
+            raise _unfit_text(first, texts) from None
+        return [np.array(encoding.ids, self.dtype) for encoding in encodings]
+
+
+def _library_tokenizer(data: bytes, *, encode_special_tokens: bool, name: str) -> Any:
+    # Left alone, the library takes all cores in every call; here `threads` decides, or who has set the variable.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(data.decode())
+    except Exception as error:  # the library raises nothing narrower
+        raise CorruptData(f"{name} cannot be loaded: {error}", hint=REPAIR) from error
+    tokenizer.encode_special_tokens = encode_special_tokens
+    return tokenizer
+
+
+def _chunks(texts: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Consecutive texts of about CHUNK_CHARACTERS together, with the number of the first."""
+    first, characters = 0, 0
+    for number, text in enumerate(texts, start=1):
+        characters += len(text) if isinstance(text, str) else 0
+        if characters >= CHUNK_CHARACTERS or number == len(texts):
+            yield first, texts[first:number]
+            first, characters = number, 0
+
+
+def _unfit_text(first: int, texts: list[str]) -> Exception:
+    for number, text in enumerate(texts, start=first):
+        if not isinstance(text, str):
+            return UsageError(f"text {number} is of type {type(text).__name__}, expected str", hint="encode(str(text))")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return lone_surrogate(f"text {number}", error)
+    return TypeError("the tokenizers library refused texts that are valid")
+
+
+def lone_surrogate(name: str, error: UnicodeEncodeError) -> CorruptData:
+    """The error for a text that cannot be UTF-8; `error` is what `text.encode()` raised."""
+    code = ord(error.object[error.start])
+    return CorruptData(
+        f"{name} has the lone surrogate U+{code:04X} at character {error.start}, which no UTF-8 text holds",
+        hint="repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
+    )

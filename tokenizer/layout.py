@@ -1,0 +1,51 @@
+"""The default vocabulary: special tokens, the 256 bytes, the merges, and last the runs of spaces, longest first.
+
+At 50,257 ids: `<|endoftext|>` = 0, `<|padding|>` = 1, the bytes 2-257, 49,976 merges, and 23 runs of 24 down to
+2 spaces, 50,234-50,256.
+"""
+
+from __future__ import annotations
+
+from pile_toolkit.core.errors import UsageError
+
+END_OF_TEXT = "<|endoftext|>"
+PADDING = "<|padding|>"
+SPECIAL_TOKENS = (END_OF_TEXT, PADDING)
+DEFAULT_VOCAB_SIZE = 50_257
+DEFAULT_MAX_SPACE_RUN = 24
+BYTE_COUNT = 256
+
+# Megatron's index format has uint16 and int32 and no uint32; its rule leaves a little room below 65,536.
+INT32_FROM_VOCAB_SIZE = 65_500
+
+# Bytes that no UTF-8 text contains: a byte alphabet may do without them, as the released 20B tokenizer's does.
+NEVER_IN_UTF8 = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
+
+
+def space_run_tokens(max_space_run: int) -> tuple[str, ...]:
+    """The runs of `max_space_run` down to 2 spaces; none for 1, because a single space is a byte token."""
+    if max_space_run < 1:
+        raise UsageError(f"max_space_run is {max_space_run}, the shortest run is 1 space", hint="--max-space-run 24")
+    return tuple(" " * length for length in range(max_space_run, 1, -1))
+
+
+def smallest_vocab_size(max_space_run: int) -> int:
+    """Ids that the layout needs before the first merge."""
+    return len(SPECIAL_TOKENS) + BYTE_COUNT + len(space_run_tokens(max_space_run))
+
+
+def id_dtype(vocab_size: int) -> str:
+    """The numpy dtype that ids of such a vocabulary have, in memory and in shards."""
+    return "uint16" if vocab_size < INT32_FROM_VOCAB_SIZE else "int32"
+
+
+def byte_characters() -> tuple[str, ...]:
+    """The printable character that stands for each byte in a tokenizer.json.
+
+    Bytes that print in Latin-1 stand for themselves; the others, in order, are moved up to U+0100 and after, so that
+    a vocabulary holds neither blanks nor control characters. Source: GPT-2's encoder (Radford et al., 2019).
+    """
+    prints = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    moved = [byte for byte in range(BYTE_COUNT) if byte not in set(prints)]
+    character_of = {byte: chr(byte) for byte in prints} | {byte: chr(0x100 + n) for n, byte in enumerate(moved)}
+    return tuple(character_of[byte] for byte in range(BYTE_COUNT))

@@ -1,0 +1,100 @@
+"""The environment in, this process's place among the ranks out: one process or torchrun, always the same code after it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+
+from pile_toolkit.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch.distributed.device_mesh import DeviceMesh
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Rank `rank` of `size`, on `device`; `mesh` has one dimension, data."""
+
+    rank: int
+    size: int
+    device: torch.device
+    mesh: DeviceMesh
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank writes what is written once."""
+        return self.rank == 0
+
+    def sum(self, *values: float) -> list[float]:
+        """Each value summed over the ranks, in double precision."""
+        totals = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(totals)
+        return totals.tolist()
+
+    def barrier(self) -> None:
+        """Returns once every rank is here."""
+        dist.barrier()
+
+
+@contextlib.contextmanager
+def join_world(device_name: str | None) -> Iterator[World]:
+    """Joins torchrun's ranks where its variables are set, else makes a group of one without any network port.
+
+    A group that the caller has initialised is used as it is; one made here is destroyed on leaving.
+    """
+    device = _device(device_name)
+    made_here = not dist.is_initialized()
+    if made_here:
+        _initialize(device)
+    try:
+        size = dist.get_world_size()
+        mesh = init_device_mesh(device.type, (size,), mesh_dim_names=("data",))
+        yield World(rank=dist.get_rank(), size=size, device=device, mesh=mesh)
+    finally:
+        if made_here:
+            dist.destroy_process_group()
+
+
+def _device(name: str | None) -> torch.device:
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UsageError("train.device is cuda, but torch sees no CUDA device", hint="--set train.device=cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _initialize(device: torch.device) -> None:
+    # Checkpoints are written from the CPU, so gloo is there beside nccl.
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    if {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+
+
+@contextlib.contextmanager
+def deterministic_algorithms(device: torch.device) -> Iterator[None]:
+    """torch's reproducible kernels inside the block; on CUDA those without one only warn. What was set before returns."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+    # Nothing here reads memory that it has not written, and the filling costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = filled

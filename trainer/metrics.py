@@ -1,0 +1,101 @@
+"""Steps in, `metrics.jsonl` out: one JSON object a line, the same bytes for the same training.
+
+What a clock measures stands apart in `timings.jsonl`, so that two runs can be compared file by file.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pile_toolkit.core.files import write_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METRICS = "metrics.jsonl"
+TIMINGS = "timings.jsonl"
+
+
+class StepMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """One update: mean loss in nats over the global batch, gradient norm before clipping, tokens seen since the start."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+
+
+class ValidationMetrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Mean loss in nats over the held-out tokens after `step` updates; bits per byte where the byte count is known."""
+
+    step: int
+    validation_loss: float
+    validation_tokens: int
+    validation_bits_per_byte: float | None = None
+
+
+class MetricsLog:
+    """Appends to the two files of a run; opening it for a resumed run drops every row after `step`."""
+
+    def __init__(self, run: Path, *, step: int) -> None:
+        for name in (METRICS, TIMINGS):
+            _drop_rows_after(run / name, step)
+        self._metrics = (run / METRICS).open("ab")
+        self._timings = (run / TIMINGS).open("ab")
+        self._started_s = time.perf_counter()
+        self._last_s = self._started_s
+
+    def write(self, metrics: StepMetrics | ValidationMetrics) -> None:
+        """One row, handed to the operating system at once: a killed process loses none."""
+        self._metrics.write(msgspec.json.encode(metrics) + b"\n")
+        self._metrics.flush()
+
+    def write_timing(self, step: int, *, tokens: int) -> None:
+        """How long the step of so many tokens took, counted from the row before."""
+        now_s = time.perf_counter()
+        row = {
+            "step": step,
+            "elapsed_s": round(now_s - self._started_s, 4),
+            "tokens_per_s": round(tokens / (now_s - self._last_s), 1),
+        }
+        self._timings.write(msgspec.json.encode(row) + b"\n")
+        self._timings.flush()
+        self._last_s = now_s
+
+    def restart_clock(self) -> None:
+        """The time since the last row, spent on validation or a checkpoint, does not count for the next step."""
+        self._last_s = time.perf_counter()
+
+    def sync(self) -> None:
+        """Forces the rows to the disk: a checkpoint must not be ahead of its metrics after a power cut."""
+        os.fsync(self._metrics.fileno())
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._metrics.close()
+        self._timings.close()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics or timings file, without a last one that was cut off."""
+    if not path.exists():
+        return []
+    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def median_tokens_per_s(run: Path) -> float:
+    """Over all timed steps of the run, 0 where there are none."""
+    rates = [row["tokens_per_s"] for row in read_rows(run / TIMINGS)]
+    return statistics.median(rates) if rates else 0.0
+
+
+def _drop_rows_after(path: Path, step: int) -> None:
+    if path.exists():
+        kept = [msgspec.json.encode(row) + b"\n" for row in read_rows(path) if row["step"] <= step]
+        write_bytes(path, b"".join(kept))

@@ -1,0 +1,58 @@
+"""A model and a recipe in, AdamW with GPT-NeoX's schedule out.
+
+The learning rate is a pure function of the step, so a resumed run needs no scheduler state.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor, nn
+
+    from trainer.config import OptimizerConfig
+
+
+def learning_rate(config: OptimizerConfig, *, update: int, steps: int) -> float:
+    """The rate of update number `update` (from 1) out of `steps`, by gpt-neox's counting.
+
+    Update k uses it = k - 1, and the warm-up factor is max(1, it) / warm-up: the first two updates share one rate.
+    The warm-up length is not rounded to whole steps there, nor here; below one step there is none.
+    """
+    iteration = min(update - 1, steps)
+    warmup_steps = config.warmup_fraction * steps
+    if warmup_steps > 0 and iteration <= warmup_steps:
+        return config.learning_rate * min(1.0, max(1, iteration) / warmup_steps)
+    progress = (iteration - warmup_steps) / max(steps - warmup_steps, 1)
+    span = config.learning_rate - config.min_learning_rate
+    return config.min_learning_rate + span / 2 * (1 + math.cos(math.pi * progress))
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW whose weight decay spares LayerNorms and biases, that is every parameter with one dimension."""
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    spared = [parameter for parameter in model.parameters() if parameter.ndim == 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=config.betas,
+        eps=config.eps,
+        fused=True,
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next update, for all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def clip_gradients(parameters: Iterable[Tensor], limit: float | None) -> float:
+    """Scales all gradients so that their joint norm is at most `limit`; returns the norm before, over all ranks."""
+    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
