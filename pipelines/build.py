@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pile_toolkit.core.components import read_component
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
-from pile_toolkit.core.plan import PLAN_FILE, SPLITS, PlanHeader, hash_columns, write_plan
+from pile_toolkit.core.plan import PLAN_FILE, SPLITS, PlanHeader, write_plan
 from pile_toolkit.core.seeds import KEY_RANGE, keyed_columns
 from pile_toolkit.core.stages import StageResult, stage_result
+from pile_toolkit.core.tables import hash_columns
 from pipelines.corpus import CorpusResult, write_corpus_files
+from pipelines.download import present_slugs
 from pipelines.keep_list import REASONS, read_keep_list
 from pipelines.weights import copy_keys, exact_copies, resolve_weights
 
@@ -87,22 +90,24 @@ def build(
     root = Path(root)
     started_at = time.time()
     _check(val_share, test_share, train_shards)
-    components, keep_list = read_keep_list(root)
-    epochs = resolve_weights(weights, [component.slug for component in components])
+    dedup_digest = _current_dedup(root)
+    epochs = resolve_weights(weights, present_slugs(root))
     folder = root / "plan"
     key = StageKey(
         stage="build",
         format=FORMAT,
-        inputs={"dedup": _digest_of(root / "dedup")},
+        inputs={"dedup": dedup_digest},
         parameters={"seed": seed, "weights": epochs, "val_share": val_share, "test_share": test_share},
     )
     manifest = current_manifest(folder, key)
     up_to_date = manifest is not None
     if manifest is None:
-        withdraw(folder)
+        components, keep_list = read_keep_list(root)
+        epochs = {component.slug: epochs[component.slug] for component in components}
         columns = _plan_columns(keep_list, list(epochs.values()), seed, val_share, test_share)
         counts = _counts(columns, epochs)
-        _refuse_empty_splits(counts["splits"], val_share, test_share)
+        _refuse_empty_splits(counts, val_share, test_share)
+        withdraw(folder)
         write_plan(folder / PLAN_FILE, PlanHeader(seed=seed, components=components), columns)
         outputs = [describe(folder, folder / PLAN_FILE)]
         manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
@@ -123,10 +128,18 @@ def _check(val_share: float, test_share: float, train_shards: int) -> None:
         raise UsageError(f"train_shards is {train_shards}, it must lie between 1 and 10,000", hint="--train-shards 30")
 
 
-def _digest_of(folder: Path) -> str:
-    manifest = read_manifest(folder)
+def _current_dedup(root: Path) -> str:
+    """The digest of the keep-list. Raises UsageError where it was made of other files than the components hold now."""
+    manifest = read_manifest(root / "dedup")
     if manifest is None:
-        raise UsageError(f"{folder} is not finished", hint=f"pile dedup --root {folder.parent}")
+        raise UsageError(f"{root} has no keep-list yet", hint=f"pile dedup --root {root}")
+    present = {slug: read_component(root, slug).digest for slug in present_slugs(root)}
+    known = manifest.key.inputs
+    if changed := sorted(slug for slug in {*present, *known} if present.get(slug) != known.get(slug)):
+        raise UsageError(
+            f"{len(changed)} components changed after deduplication, '{changed[0]}' first",
+            hint=f"pile dedup --method {manifest.key.parameters['method']} --root {root}",
+        )
     return manifest.digest()
 
 
@@ -134,6 +147,7 @@ def _plan_columns(
     keep_list: pa.Table, epochs: list[float], seed: int, val_share: float, test_share: float
 ) -> dict[str, Any]:
     import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     kept = keep_list.filter(pc.equal(keep_list.column("reason"), REASONS.index("kept")))
@@ -148,11 +162,11 @@ def _plan_columns(
         copies[train] = exact_copies(weight, keys[train])
         if weight > 0:
             copies[(component == number) & (split != SPLITS.index("train"))] = 1
-    nothing = [None] * len(kept)
+    whole_document = pa.nulls(len(kept), pa.uint64())
     return {
-        **{name: kept.column(name) for name in ("component", "file", "line", "bytes", "text_hash")},
-        "piece_start": nothing,
-        "piece_end": nothing,
+        **{name: kept.column(name).combine_chunks() for name in ("component", "file", "line", "bytes", "text_hash")},
+        "piece_start": whole_document,
+        "piece_end": whole_document,
         "split": split,
         "copies": copies,
         "ordinal": ordinal,
@@ -215,11 +229,13 @@ def _counts(columns: dict[str, Any], epochs: dict[str, float]) -> dict[str, Any]
     }
 
 
-def _refuse_empty_splits(splits: dict[str, int], val_share: float, test_share: float) -> None:
-    for name, share in (("train", 1.0), ("val", val_share), ("test", test_share)):
-        if share > 0 and splits[name] == 0:
-            documents = sum(splits.values())
+def _refuse_empty_splits(counts: dict[str, Any], val_share: float, test_share: float) -> None:
+    train_share = 1.0 - val_share - test_share
+    for name, share in zip(SPLITS, (train_share, val_share, test_share), strict=True):
+        if share > 0 and counts["splits"][name] == 0:
             raise UsageError(
-                f"the split '{name}' would be empty: a share of {share:g} of {documents:,} documents",
-                hint="more documents, or a larger share such as --val-share 0.02 --test-share 0.02",
+                f"the split '{name}' would be empty: a share of {share:g} of {counts['documents']:,} documents",
+                hint="more documents or larger weights"
+                if name == "train"
+                else "more documents, or a larger share such as --val-share 0.02 --test-share 0.02",
             )

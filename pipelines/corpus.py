@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zstandard
 
+from pile_toolkit.core.components import downloaded_slugs, read_component
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.documents import DocumentWriter
 from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.files import fsync_folder
 from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
 from pile_toolkit.core.plan import SPLITS, Plan, read_file_rows
 from pile_toolkit.core.stages import StageResult, stage_result
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 # Buckets are read once and thrown away: speed before size.
 BUCKET_LEVEL = 1
-_HEADER = struct.Struct("<QQHII")
+BUCKET_BLOCK_BYTES = 1 << 18
+SORTED_FILE = "sorted.jsonl.zst"
+_HEADER = struct.Struct("<QQHQQ")
 
 
 class CorpusResult(StageResult, frozen=True, kw_only=True):
@@ -71,17 +75,22 @@ def write_corpus_files(
     if planned is None:
         raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
     folder = root / "corpus"
+    # The plan knows texts only; what else a document says is in the components.
+    inputs = {slug: read_component(root, slug).digest for slug in downloaded_slugs(root)}
     key = StageKey(
-        stage="corpus", format=FORMAT, inputs={"plan": planned.digest()}, parameters={"train_shards": train_shards}
+        stage="corpus",
+        format=FORMAT,
+        inputs={"plan": planned.digest(), **inputs},
+        parameters={"train_shards": train_shards},
     )
     if manifest := current_manifest(folder, key):
         return stage_result(CorpusResult, folder, manifest, up_to_date=True)
     withdraw(folder)
-    plan = Plan.read(root)
     with work_folder(folder, key) as work:
-        dealt = _deal(plan, work, train_shards, jobs, scheduler, reporter)
-        written = _sort(plan, folder, work, dealt, train_shards, jobs, scheduler, reporter)
+        dealt = _deal(Plan.read(root), work, train_shards, jobs, scheduler, reporter)
+        written = _sort(work, dealt, train_shards, jobs, scheduler, reporter)
         names = [name for name, counts in written.items() if counts["documents"] or name.startswith("train/")]
+        _move_in(folder, work, list(written), set(names))
         counts = _counts(written, len(names))
         outputs = [describe(folder, folder / name) for name in names]
         manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
@@ -109,9 +118,8 @@ def deal_file(folder: Path, root: str, component: int, file: int, train_shards: 
     rows = plan.rows_of(component, file)
     placed = _placements(plan, rows)
     name = pile_set_name(plan.header.components[component].slug)
-    buckets = _Buckets(folder)
     copies = 0
-    with buckets:
+    with _Buckets(folder) as buckets:
         for planned in read_file_rows(plan, component, file, rows):
             text, meta = planned.text.encode(), with_set_name(planned.meta, name)
             split = int(plan.column("split")[planned.row])
@@ -132,25 +140,31 @@ def _placements(plan: Plan, rows: np.ndarray) -> dict[int, list[tuple[int, int]]
 
 
 class _Buckets:
-    """One compressed file per bucket, opened at its first document."""
+    """One compressed file per bucket, a frame per block: ten thousand of them need no ten thousand open files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._streams: dict[int, Any] = {}
+        self._compressor = zstandard.ZstdCompressor(level=BUCKET_LEVEL)
+        self._pending: dict[int, bytearray] = {}
 
     def __enter__(self) -> _Buckets:
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        for stream in self._streams.values():
-            stream.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind is None:
+            for bucket in list(self._pending):
+                self._flush(bucket)
 
     def write(self, bucket: int, *parts: bytes) -> None:
-        if bucket not in self._streams:
-            compressor = zstandard.ZstdCompressor(level=BUCKET_LEVEL)
-            self._streams[bucket] = compressor.stream_writer((self._folder / f"{bucket}.zst").open("wb"))
+        pending = self._pending.setdefault(bucket, bytearray())
         for part in parts:
-            self._streams[bucket].write(part)
+            pending += part
+        if len(pending) >= BUCKET_BLOCK_BYTES:
+            self._flush(bucket)
+
+    def _flush(self, bucket: int) -> None:
+        with (self._folder / f"{bucket}.zst").open("ab") as file:
+            file.write(self._compressor.compress(self._pending.pop(bucket)))
 
 
 def with_set_name(meta: bytes, name: str) -> bytes:
@@ -158,27 +172,22 @@ def with_set_name(meta: bytes, name: str) -> bytes:
     try:
         named = msgspec.json.decode(meta, type=_Named)
     except msgspec.ValidationError:
-        named = _Named()
+        # It is there and is no string: the one case in which something has to give way.
+        values = msgspec.json.decode(meta, type=dict[str, msgspec.Raw])
+        return msgspec.json.encode({**values, "pile_set_name": name})
     if isinstance(named.pile_set_name, str):
         return meta
-    rest = meta.lstrip()[1:].lstrip()
-    comma = b"" if rest.startswith(b"}") else b","
+    rest = meta.lstrip()[1:]
+    comma = b"" if rest.lstrip().startswith(b"}") else b","
     return b'{"pile_set_name":' + msgspec.json.encode(name) + comma + rest
 
 
 def _sort(
-    plan: Plan,
-    folder: Path,
-    work: Path,
-    dealt: list[str],
-    train_shards: int,
-    jobs: int,
-    scheduler: str,
-    reporter: Reporter,
+    work: Path, dealt: list[str], train_shards: int, jobs: int, scheduler: str, reporter: Reporter
 ) -> dict[str, dict[str, int]]:
     names = corpus_names(train_shards)
     sources = [str(work / name) for name in dealt]
-    tasks = [Task(f"sort-{bucket}", (bucket, sources, str(folder / name))) for bucket, name in enumerate(names)]
+    tasks = [Task(f"sort-{bucket}", (bucket, sources)) for bucket in range(len(names))]
     with reporter.progress("corpus, pass 2", total=len(tasks), unit="files") as advance:
         counts = run_tasks(
             sort_bucket, tasks, work=work, jobs=jobs, scheduler=scheduler, on_done=lambda name, _: advance(1)
@@ -186,11 +195,11 @@ def _sort(
     return dict(zip(names, counts, strict=True))
 
 
-def sort_bucket(folder: Path, bucket: int, sources: list[str], target: str) -> dict[str, int]:
-    """A task of pass 2: one bucket in memory, sorted by (key, row, copy), written to its corpus file."""
+def sort_bucket(folder: Path, bucket: int, sources: list[str]) -> dict[str, int]:
+    """A task of pass 2: one bucket in memory, sorted by (key, row, copy), written as its corpus file."""
     records = [record for source in sources for record in _read_bucket(Path(source) / f"{bucket}.zst")]
     records.sort(key=lambda record: record[:3])
-    with DocumentWriter(Path(target)) as writer:
+    with DocumentWriter(folder / SORTED_FILE) as writer:
         for _, _, _, text, meta in records:
             writer.write(text.decode(), meta)
     return {"documents": writer.documents, "text_bytes": writer.text_bytes}
@@ -199,11 +208,27 @@ def sort_bucket(folder: Path, bucket: int, sources: list[str], target: str) -> d
 def _read_bucket(path: Path) -> Iterator[tuple[int, int, int, bytes, bytes]]:
     if not path.exists():
         return
-    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+    with path.open("rb") as file:
+        stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
         buffered = io.BufferedReader(stream)
         while header := buffered.read(_HEADER.size):
             key, row, copy, text_bytes, meta_bytes = _HEADER.unpack(header)
             yield key, row, copy, buffered.read(text_bytes), buffered.read(meta_bytes)
+
+
+def _move_in(folder: Path, work: Path, buckets: list[str], wanted: set[str]) -> None:
+    """The sorted buckets under their names, and no file of an earlier corpus beside them."""
+    (folder / "train").mkdir(exist_ok=True)
+    for bucket, name in enumerate(buckets):
+        made = work / f"sort-{bucket}" / SORTED_FILE
+        # A run that was killed here has moved some already.
+        if name in wanted and made.exists():
+            made.replace(folder / name)
+    for path in [*folder.glob("*.jsonl.zst"), *folder.glob("train/*.jsonl.zst")]:
+        if str(path.relative_to(folder)) not in wanted:
+            path.unlink()
+    fsync_folder(folder / "train")
+    fsync_folder(folder)
 
 
 def _counts(written: dict[str, dict[str, int]], files: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from pile_toolkit.core.tasks import Task, run_tasks, work_folder
 from pipelines.download import present_slugs
 from pipelines.fingerprints import fingerprint_file, gather_rows, gather_signatures
 from pipelines.keep_list import KEEP_LIST_FILE, REASONS, write_keep_list
-from pipelines.minhash import NUM_PERM, SCHEME, SHINGLE_WORDS, SIGNATURE_SEED, join_pairs, near_duplicate_pairs
+from pipelines.minhash import NUM_PERM, SCHEME, SHINGLE_WORDS, SIGNATURE_SEED, bands, join_pairs, near_duplicate_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ Method = Literal["none", "exact", "minhash"]
 
 
 class DedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`threshold`, a Jaccard similarity of shingle sets, and `num_perm`, the signature length, count for minhash only."""
+    """`threshold` (a Jaccard similarity of shingle sets) and `num_perm` (signature length) count for minhash only."""
 
     method: Method = "exact"
     threshold: float = 0.8
@@ -85,6 +86,9 @@ def dedup(
     key = _key(components, method, threshold, num_perm)
     if manifest := current_manifest(folder, key):
         return stage_result(DedupResult, folder, manifest, up_to_date=True)
+    if method == "minhash":
+        # What cannot be banded is refused before hours of signatures, not after.
+        bands(num_perm=num_perm, threshold=threshold)
     withdraw(folder)
     signature = {"num_perm": num_perm, "seed": SIGNATURE_SEED} if method == "minhash" else None
     with work_folder(folder, key) as work:
@@ -170,7 +174,7 @@ def _decide(
     cluster = exact
     if signatures is not None:
         near = near_duplicate_pairs(signatures, threshold=threshold, seed=SIGNATURE_SEED)
-        cluster = np.array(join_pairs(count, [*same_text, *near], rank.tolist()), dtype=np.uint64)
+        cluster = np.array(join_pairs(count, itertools.chain(same_text, near), rank.tolist()), dtype=np.uint64)
     own = np.arange(count, dtype=np.uint64)
     reason[cluster != own] = REASONS.index("near duplicate")
     # Of two equal texts one may be kept nowhere: the other of them is named exact, the first near.

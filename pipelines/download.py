@@ -15,7 +15,7 @@ import msgspec
 from pile_toolkit.core.components import component_documents, component_folder, downloaded_slugs
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.documents import Document, read_records, write_json_lines
-from pile_toolkit.core.errors import CorruptData, PileError, SourceUnavailable
+from pile_toolkit.core.errors import CorruptData, SourceUnavailable, UsageError
 from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, withdraw
 from pile_toolkit.core.tasks import Task, run_tasks, work_folder
 from pipelines.catalog import Component, components, select
@@ -110,8 +110,10 @@ def _download_one(
         paths = source.fetch(component, folder, reporter)
         _refuse_equal_names(paths)
         with work_folder(folder, key) as work:
-            counts = _survey(component.slug, paths, folder, work, jobs, scheduler, reporter, max_rejects)
             outputs = [describe(folder, path) for path in paths]
+            hashes = [output.hash for output in outputs]
+            surveyed = _survey(component.slug, paths, hashes, work, jobs, scheduler, reporter)
+            counts = _counts(surveyed, folder, max_rejects)
             manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     documents = component_documents(root, component.slug, manifest)
     _refuse_rejects(documents.rejects, max_rejects, folder)
@@ -130,27 +132,30 @@ def _row(documents: ComponentDocuments, up_to_date: bool) -> ComponentDownload:
 
 
 def _refuse_equal_names(paths: Sequence[Path]) -> None:
-    # Document ids name a file by its last part.
-    names = [path.name for path in paths]
+    # Document ids name a file by its last part, and of a link that of the file it leads to.
+    names = [path.resolve().name for path in paths]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise PileError(f"two files of one component are called {twice[0]}", hint="rename one of them")
+        raise UsageError(f"two files of one component are called {twice[0]}", hint="rename one of them")
 
 
 def _survey(
     slug: str,
     paths: Sequence[Path],
-    folder: Path,
+    hashes: Sequence[str],
     work: Path,
     jobs: int,
     scheduler: str,
     reporter: Reporter,
-    max_rejects: int,
-) -> dict[str, Any]:
-    tasks = [Task(f"survey-{number}", (str(path.resolve()),)) for number, path in enumerate(paths)]
+) -> list[Any]:
+    # Named by content: a file mended after a failed run is read again.
+    tasks = [Task(f"survey-{number}-{hashes[number]}", (str(path.resolve()),)) for number, path in enumerate(paths)]
     with reporter.progress(slug, total=len(tasks), unit="files") as advance:
-        surveyed = run_tasks(
+        return run_tasks(
             survey_file, tasks, work=work, jobs=jobs, scheduler=scheduler, on_done=lambda name, _: advance(1)
         )
+
+
+def _counts(surveyed: Sequence[Any], folder: Path, max_rejects: int) -> dict[str, Any]:
     rejects = [row for _, rows in surveyed for row in rows]
     (folder / REJECTS).unlink(missing_ok=True)
     if rejects:

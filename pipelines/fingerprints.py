@@ -15,10 +15,26 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-ROWS_FILE = "rows.npz"
+ROWS_FILE = "rows.npy"
 SIGNATURES_FILE = "signatures.npy"
 # Bounds the texts held for one batch of signatures.
 BATCH_DOCUMENTS = 256
+
+
+def row_type() -> np.dtype:
+    """What is known of a document: its id, the UTF-8 bytes of its text, and its two 128-bit hashes."""
+    import numpy as np
+
+    return np.dtype(
+        [
+            ("component", np.uint8),
+            ("file", np.uint32),
+            ("line", np.uint64),
+            ("bytes", np.uint64),
+            ("text_hash", np.uint64, 2),
+            ("normalized_hash", np.uint64, 2),
+        ]
+    )
 
 
 def fingerprint_file(folder: Path, path: str, component: int, file: int, signature: dict[str, int] | None) -> int:
@@ -45,16 +61,11 @@ def fingerprint_file(folder: Path, path: str, component: int, file: int, signatu
             if len(texts) == BATCH_DOCUMENTS:
                 signatures.append(_sign(texts, signature))
                 texts = []
-    rows = {
-        "component": np.full(len(lines), component, np.uint8),
-        "file": np.full(len(lines), file, np.uint32),
-        "line": np.array(lines, np.uint64),
-        "bytes": np.array(sizes, np.uint64),
-        "text_hash": _hash_columns(hashes),
-        "normalized_hash": _hash_columns(normal_hashes),
-    }
+    rows = np.empty(len(lines), row_type())
+    rows["component"], rows["file"], rows["line"], rows["bytes"] = component, file, lines, sizes
+    rows["text_hash"], rows["normalized_hash"] = _hash_columns(hashes), _hash_columns(normal_hashes)
     with atomic_path(folder / ROWS_FILE) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **rows)
+        np.save(stream, rows, allow_pickle=False)
     if signature is not None:
         signatures.append(_sign(texts, signature))
         with atomic_path(folder / SIGNATURES_FILE) as temporary, temporary.open("wb") as stream:
@@ -78,11 +89,8 @@ def gather_rows(folders: Sequence[Path]) -> dict[str, Any]:
     """The columns of all tasks' rows, in the order of `folders`."""
     import numpy as np
 
-    tables = []
-    for folder in folders:
-        with np.load(folder / ROWS_FILE, allow_pickle=False) as table:
-            tables.append({name: table[name] for name in table.files})
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    rows = np.concatenate([np.load(folder / ROWS_FILE, allow_pickle=False) for folder in folders])
+    return {name: np.ascontiguousarray(rows[name]) for name in row_type().names or ()}
 
 
 def gather_signatures(folders: Sequence[Path]) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Texts in, MinHash signatures and near-duplicate pairs out, by datasketch: this module fixes the definition.
 
-A shingle is `words` consecutive words of the normalized text (NFC, case-folded, split at Unicode white space). Its 32-bit
-hash is made of the words' 64-bit XXH64 hashes, so that each word is hashed once: `docs/formats.md` spells it out.
+A shingle is `words` consecutive words of the normalized text (NFC, case-folded, split at Unicode white space). Its
+32-bit hash is made of the words' XXH64 hashes, so that each word is hashed once: `docs/formats.md` spells it out.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -24,15 +25,20 @@ SIGNATURE_SEED = 1
 # datasketch's default scheme since 2.0; signatures of different schemes do not compare, so every manifest names it.
 SCHEME = "affine32"
 _WORD_MULTIPLIER = 0xD6E8FEB86659FD93
+# datasketch makes a table of shingles x permutations: a whole book at once would be gigabytes.
+_BATCH_SHINGLES = 1 << 16
 
 
 def shingle_hashes(text: str, *, words: int = SHINGLE_WORDS) -> np.ndarray:
     """The 32-bit hashes of a text's shingles in order, repeats included: uint32[max(1, number of words - words + 1)].
 
     A text of fewer words is one shingle of all of them; a text without words has none and equals every such text.
+    Raises UsageError where `words` is below 1.
     """
     import numpy as np
 
+    if words < 1:
+        raise UsageError(f"a shingle of {words} words is none, it needs at least 1", hint=f"words={SHINGLE_WORDS}")
     hashes = np.array([xxhash.xxh64_intdigest(word.encode()) for word in normalized(text).split()], dtype=np.uint64)
     if hashes.size == 0:
         return np.empty(0, np.uint32)
@@ -50,16 +56,21 @@ def minhash(texts: Iterable[str], *, num_perm: int = NUM_PERM, seed: int = SIGNA
     """MinHash signatures of texts by datasketch's scheme affine32: uint32[len(texts), num_perm].
 
     Source: Broder, On the resemblance and containment of documents, 1997; the arithmetic is datasketch's.
+    Raises UsageError where `num_perm` is below 2 or `seed` has more than 32 bits.
     """
     import numpy as np
 
     if num_perm < 2:
-        raise UsageError(f"num_perm is {num_perm}, a signature needs at least 2", hint="--num-perm 128")
+        raise UsageError(f"num_perm is {num_perm}, a signature needs at least 2", hint=f"--num-perm {NUM_PERM}")
+    if not 0 <= seed < 1 << 32:
+        raise UsageError(f"the signature seed is {seed}, it lies between 0 and 2^32 - 1", hint=f"seed={SIGNATURE_SEED}")
     sketches = _sketches(num_perm, seed)
     rows = []
     for text in texts:
         sketch = next(sketches)
-        sketch.update_batch(np.unique(shingle_hashes(text)))
+        hashes = np.unique(shingle_hashes(text))
+        for start in range(0, hashes.size, _BATCH_SHINGLES):
+            sketch.update_batch(hashes[start : start + _BATCH_SHINGLES])
         rows.append(sketch.hashvalues)
     return np.array(rows, dtype=np.uint32).reshape(-1, num_perm)
 
@@ -67,14 +78,12 @@ def minhash(texts: Iterable[str], *, num_perm: int = NUM_PERM, seed: int = SIGNA
 def near_duplicate_pairs(signatures: np.ndarray, *, threshold: float, seed: int) -> Iterator[tuple[int, int]]:
     """Pairs of rows (the later one first) that share an LSH bucket at a Jaccard `threshold`, by datasketch.
 
-    Raises UsageError where `threshold` is not inside (0, 1).
+    Raises UsageError as `bands` does.
     """
     from datasketch import MinHashLSH
 
-    if not 0.0 < threshold < 1.0:
-        raise UsageError(f"the similarity threshold is {threshold}, it lies between 0 and 1", hint="--threshold 0.8")
     num_perm = signatures.shape[1]
-    lsh = MinHashLSH(threshold=threshold, num_perm=num_perm)
+    lsh = MinHashLSH(num_perm=num_perm, params=bands(num_perm=num_perm, threshold=threshold))
     sketches = _sketches(num_perm, seed)
     for row, signature in enumerate(signatures):
         sketch = next(sketches)
@@ -82,6 +91,26 @@ def near_duplicate_pairs(signatures: np.ndarray, *, threshold: float, seed: int)
         # Asked before it is inserted, so that each pair comes once.
         yield from ((row, other) for other in lsh.query(sketch))
         lsh.insert(row, sketch, check_duplication=False)
+
+
+@functools.cache
+def bands(*, num_perm: int, threshold: float) -> tuple[int, int]:
+    """(bands, rows per band) by datasketch's rule: least false positives plus false negatives at `threshold`.
+
+    Raises UsageError where `threshold` is not inside (0, 1), or needs more permutations than `num_perm`.
+    """
+    from datasketch import MinHashLSH
+
+    if not 0.0 < threshold < 1.0:
+        raise UsageError(f"the similarity threshold is {threshold}, it lies between 0 and 1", hint="--threshold 0.8")
+    try:
+        lsh = MinHashLSH(threshold=threshold, num_perm=num_perm)
+    except ValueError as error:
+        raise UsageError(
+            f"{num_perm} permutations are too few for a similarity threshold of {threshold}: {error}",
+            hint=f"--num-perm {NUM_PERM} --threshold 0.8",
+        ) from error
+    return lsh.b, lsh.r
 
 
 def _sketches(num_perm: int, seed: int) -> Iterator[Any]:

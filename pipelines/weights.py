@@ -21,7 +21,7 @@ MOST_EPOCHS = 1000.0
 
 
 def resolve_weights(weights: str | Mapping[str, float], slugs: Sequence[str]) -> dict[str, float]:
-    """Epochs per slug of `slugs`, from "pile" (the published ones), a table, or the path of a TOML file of such a table.
+    """Epochs per slug of `slugs`: the published ones ("pile"), a table, or the path of a TOML file of such a table.
 
     Raises UsageError for unknown slugs, missing ones, and numbers that are no epochs.
     """

@@ -73,6 +73,11 @@ class TokenDataset:
             )
         return provenance
 
+    @property
+    def has_provenance(self) -> bool:
+        """Whether `<prefix>.docs.arrow` is there."""
+        return provenance_path(self.prefix).exists()
+
     def __len__(self) -> int:
         return len(self.sizes)
 

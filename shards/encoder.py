@@ -26,5 +26,9 @@ class Encoder(Protocol):
     def end_of_text(self) -> int:
         """The id that ends a document."""
 
-    def encode_batch(self, texts: Sequence[str], threads: int = 1) -> tuple[NDArray, NDArray[np.int64]]:
+    @property
+    def hash(self) -> str:
+        """Names the tokenizer by its content: equal hashes, equal ids for every text."""
+
+    def encode_batch(self, texts: Sequence[str], *, threads: int = 1) -> tuple[NDArray, NDArray[np.int64]]:
         """(ids, offsets): the ids of text i are ids[offsets[i]:offsets[i + 1]]; nothing is added at their ends."""

@@ -2,7 +2,7 @@
 
 Layout, little-endian: magic, `<Q` version, `<B` dtype code, `<Q` sequences n, `<Q` length of doc_idx, int32 sizes[n],
 int64 byte pointers[n], int64 doc_idx. Reading copies nothing, and nothing that `read_index` returns leads outside the
-`.bin` beside it, whoever wrote the file. Two sequences may share a pointer: so one stored document is read several times.
+`.bin` beside it, whoever wrote the file. Two sequences may share a pointer: one stored document, read twice.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ def data_path(prefix: str | Path) -> Path:
     return Path(f"{prefix}.bin")
 
 
-def write_index(
-    path: Path, *, dtype: DTypeLike, sizes: ArrayLike, pointers: ArrayLike, doc_idx: ArrayLike
-) -> None:
+def write_index(path: Path, *, dtype: DTypeLike, sizes: ArrayLike, pointers: ArrayLike, doc_idx: ArrayLike) -> None:
     """Writes an `.idx`, atomically. `sizes` are ids a sequence, `pointers` bytes, `doc_idx` runs from 0 to n.
 
     Raises UsageError where the format cannot hold the values.
@@ -178,7 +176,7 @@ def _check_sequences(path: Path, index: ShardIndex, first: int, data_bytes: int,
         row = int(np.argmax(outside))
         raise CorruptData(
             f"{path} says at byte {pointers_at + 8 * (first + row)} that sequence {first + row} starts at byte "
-            f"{pointers[row]:,} of the .bin; its {sizes[row]:,} ids of {itemsize} bytes are not inside the {data_bytes:,}",
+            f"{pointers[row]:,} of the .bin; {sizes[row]:,} ids of {itemsize} bytes are not inside its {data_bytes:,}",
             hint="restore both files of the pair: one is cut short, or they do not belong together",
         )
 

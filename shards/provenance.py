@@ -101,10 +101,13 @@ def write_provenance(
 
 
 def _as_type(path: Path, name: str, values: ArrayLike) -> NDArray:
-    given = np.asarray(values)
+    # Of a list numpy would make doubles where one value needs 64 unsigned bits; Python's own integers are exact.
+    given = values if isinstance(values, np.ndarray) else np.asarray(values, dtype=object)
     kind = np.dtype(COLUMNS[name])
     if given.dtype == kind:
         return given
+    if given.dtype.kind not in "iuO":
+        raise UsageError(f"{path}: column {name} was given as {given.dtype}, it holds {kind}")
     limit = np.iinfo(kind).max
     if len(given) and not 0 <= int(given.min()) <= int(given.max()) <= limit:
         raise UsageError(

@@ -14,6 +14,8 @@ SPECIAL_TOKENS = (END_OF_TEXT, PADDING)
 DEFAULT_VOCAB_SIZE = 50_257
 DEFAULT_MAX_SPACE_RUN = 24
 BYTE_COUNT = 256
+# Longer runs are rare in any text, and together the tokens grow with the square of the longest.
+LARGEST_SPACE_RUN = 1000
 
 # Megatron's index format has uint16 and int32 and no uint32; its rule leaves a little room below 65,536.
 INT32_FROM_VOCAB_SIZE = 65_500
@@ -24,8 +26,11 @@ NEVER_IN_UTF8 = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
 
 def space_run_tokens(max_space_run: int) -> tuple[str, ...]:
     """The runs of `max_space_run` down to 2 spaces; none for 1, because a single space is a byte token."""
-    if max_space_run < 1:
-        raise UsageError(f"max_space_run is {max_space_run}, the shortest run is 1 space", hint="--max-space-run 24")
+    if not 1 <= max_space_run <= LARGEST_SPACE_RUN:
+        raise UsageError(
+            f"max_space_run is {max_space_run}, it must lie between 1 and {LARGEST_SPACE_RUN}",
+            hint="--max-space-run 24",
+        )
     return tuple(" " * length for length in range(max_space_run, 1, -1))
 
 

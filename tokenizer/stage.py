@@ -1,4 +1,4 @@
-"""Plan in, `tokenizer/tokenizer.json` out: trained on the train split, each document counted as often as it is copied."""
+"""Plan in, `tokenizer/tokenizer.json` out: trained on the train split, a document counted once per copy."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from pile_toolkit.core.errors import UsageError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # The library counts pairs in signed 32 bits and does not notice an overflow; a corpus has fewer pairs than bytes.
 LARGEST_CORPUS_BYTES = 2**31 - 1
+# It also reserves memory for as many ids as are asked for, and dies where it gets none; no such corpus has more merges.
+LARGEST_REQUEST = 2**24
 
 
 def train_tokenizer(
@@ -103,7 +106,7 @@ def _train_bpe(
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([runs, byte_level]) if max_space_run > 1 else byte_level
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=min(vocab_size, LARGEST_REQUEST),
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -137,8 +140,8 @@ def _each_copy(texts: Iterable[str] | Iterable[tuple[str, int]]) -> Iterator[str
 
 def _text_and_copies(number: int, item: object) -> tuple[str, int]:
     match (item, 1) if isinstance(item, str) else item:
-        case (str() as text, int() as copies) if copies >= 0:
-            return text, copies
+        case (str() as text, Integral() as copies) if int(copies) >= 0:  # numpy's integers among them
+            return text, int(copies)
     raise UsageError(
         f"text {number} is {str(item)[:40]!r}, expected a text, or a text and how often it counts",
         hint='train_tokenizer([("text", 2)])',

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from trainer.config import ModelConfig
@@ -60,5 +60,7 @@ class Attention(nn.Module):
         batch, length, _ = packed.shape
         packed = packed.view(batch, length, -1, 3, self.head_size)
         query, key, value = packed.permute(3, 0, 2, 1, 4).unbind()
-        attended = F.scaled_dot_product_attention(rotate(query, rotary), rotate(key, rotary), value, is_causal=True)
+        attended = functional.scaled_dot_product_attention(
+            rotate(query, rotary), rotate(key, rotary), value, is_causal=True
+        )
         return self.out(attended.transpose(1, 2).reshape(batch, length, -1))

@@ -7,11 +7,9 @@ under another name and gets its own only when every byte and the manifest are on
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +21,8 @@ from pile_toolkit.core.files import fsync_folder, hash_file, naming_full_disks, 
 from pile_toolkit.core.manifest import OutputFile, StageKey, describe, publish, read_manifest, withdraw
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
     from trainer.distributed import World
@@ -112,7 +112,7 @@ def save_checkpoint(
         counts = {"step": step, "sample": sample, "training": key.digest()}
         publish(temporary, key, outputs=files, counts=counts, started_at=started_at)
         _delete(final)
-        os.replace(temporary, final)
+        temporary.replace(final)
         fsync_folder(folder)
     world.barrier()
     return final

@@ -27,8 +27,9 @@ Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 PositiveFloat = Annotated[float, Meta(gt=0.0)]
 NonNegativeFloat = Annotated[float, Meta(ge=0.0)]
 
+# TOML has no null, so every optional value is None where it is left out.
 # What may differ when a run is resumed: neither the model nor the order of the data depends on it.
-FREE_ON_RESUME = ("checkpoint.", "validation.", "data.micro_batch", "train.device")
+FREE_ON_RESUME = ("recipe.checkpoint.", "recipe.validation.", "recipe.data.micro_batch", "recipe.train.device")
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +80,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """AdamW, a linear warm-up over `warmup_fraction` of the steps, then a cosine down to `min_learning_rate`."""
+    """AdamW, a linear warm-up over `warmup_fraction` of the steps, then a cosine down to `min_learning_rate`.
+
+    `clip_norm` None leaves gradients as they are.
+    """
 
     learning_rate: PositiveFloat
     min_learning_rate: NonNegativeFloat
@@ -87,7 +91,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     betas: tuple[Fraction, Fraction] = (0.9, 0.95)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
-    clip_norm: PositiveFloat | None = 1.0
+    clip_norm: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         if self.min_learning_rate > self.learning_rate:
@@ -95,7 +99,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`global_batch` sequences a step on any layout, `micro_batch` of them at once on each rank; `seed` is the order's."""
+    """`global_batch` sequences a step on any layout, `micro_batch` at once on each rank; `seed` is the order's."""
 
     sequence_length: Positive
     global_batch: Positive
@@ -112,7 +116,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How long and how precisely; `seed` is that of the initial weights. Device None: cuda where there is one."""
 
     steps: Positive
-    seed: Annotated[int, Meta(ge=0, lt=1 << 63)] = 1234
+    seed: Annotated[int, Meta(ge=0, lt=1 << 32)] = 1234
     precision: Literal["fp32", "bf16"] = "fp32"
     device: Literal["cpu", "cuda"] | None = None
 
@@ -121,7 +125,7 @@ class CheckpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """A checkpoint every `interval` steps and at the end; `keep_last` None keeps all; `initial` saves step 0 too."""
 
     interval: Positive = 500
-    keep_last: Positive | None = 2
+    keep_last: Positive | None = None
     initial: bool = False
 
 
@@ -234,5 +238,7 @@ def to_toml(recipe: Recipe) -> str:
     """The recipe as a file that `load_recipe` reads back to the same values."""
     lines = []
     for name, table in msgspec.to_builtins(recipe).items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None), ""]
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None]
+        lines.append("")
     return "\n".join(lines)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from shards.dataset import TokenDataset
     from trainer.config import DataConfig
 
 
@@ -83,32 +84,51 @@ def load_batch(samples: Samples, numbers: range | list[int], *, vocab_size: int)
     return batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The first `count` samples are validated on; `bytes_per_token` of the text is None where the shards do not say."""
+
+    samples: Samples
+    count: int
+    bytes_per_token: float | None
+
+
 def open_training_samples(prefix: Path, config: DataConfig, *, steps: int) -> Samples:
     """The samples of `steps` global batches, in the recipe's order."""
     from shards.dataset import TokenDataset
-    from shards.index import SampleIndex
 
-    return SampleIndex.build(
-        TokenDataset(prefix),
-        sequence_length=config.sequence_length,
-        samples=steps * config.global_batch,
-        seed=config.seed,
-        order=config.order,
-    )
+    return _indexed(TokenDataset(prefix), config, samples=steps * config.global_batch)
 
 
-def open_validation_samples(prefix: Path, config: DataConfig, *, batches: int) -> Samples | None:
+def open_held_out(prefix: Path, config: DataConfig, *, batches: int) -> HeldOut | None:
     """At most `batches` global batches out of one pass over the held-out tokens; None where they fill no sample."""
     from shards.dataset import TokenDataset
-    from shards.index import SampleIndex
+    from shards.provenance import provenance_path
 
     if not prefix.with_name(f"{prefix.name}.idx").exists():
         return None
     dataset = TokenDataset(prefix)
-    available = (int(dataset.sizes.sum(dtype=np.int64)) - 1) // config.sequence_length
-    wanted = min(available, batches * config.global_batch)
-    if wanted < 1:
+    count = min((dataset.total_tokens - 1) // config.sequence_length, batches * config.global_batch)
+    if count < 1:
         return None
+    bytes_per_token = None
+    if provenance_path(prefix).exists():
+        bytes_per_token = float(dataset.provenance.bytes.sum()) / dataset.total_tokens
+    return HeldOut(samples=_indexed(dataset, config, samples=count), count=count, bytes_per_token=bytes_per_token)
+
+
+def data_identity(prefix: Path) -> str:
+    """A digest of the token shards: by their manifest, which holds content hashes, else by sizes and pointers."""
+    from pile_toolkit.core.manifest import read_manifest
+    from shards.dataset import TokenDataset
+
+    manifest = read_manifest(prefix.parent)
+    return TokenDataset(prefix).hash if manifest is None else manifest.digest()
+
+
+def _indexed(dataset: TokenDataset, config: DataConfig, *, samples: int) -> Samples:
+    from shards.index import SampleIndex
+
     return SampleIndex.build(
-        dataset, sequence_length=config.sequence_length, samples=wanted, seed=config.seed, order=config.order
+        dataset, sequence_length=config.sequence_length, samples=samples, seed=config.seed, order=config.order
     )

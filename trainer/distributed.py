@@ -1,11 +1,11 @@
-"""The environment in, this process's place among the ranks out: one process or torchrun, always the same code after it."""
+"""The environment in, this process's place among the ranks out: one process or torchrun, the same code after it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -45,12 +45,11 @@ class World:
 
 
 @contextlib.contextmanager
-def join_world(device_name: str | None) -> Iterator[World]:
+def join_world(device: torch.device) -> Iterator[World]:
     """Joins torchrun's ranks where its variables are set, else makes a group of one without any network port.
 
     A group that the caller has initialised is used as it is; one made here is destroyed on leaving.
     """
-    device = _device(device_name)
     made_here = not dist.is_initialized()
     if made_here:
         _initialize(device)
@@ -63,7 +62,8 @@ def join_world(device_name: str | None) -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def _device(name: str | None) -> torch.device:
+def choose_device(name: str | None) -> torch.device:
+    """The named device, of None cuda where there is one. Raises UsageError where cuda is named and absent."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
@@ -85,16 +85,17 @@ def _initialize(device: torch.device) -> None:
 
 @contextlib.contextmanager
 def deterministic_algorithms(device: torch.device) -> Iterator[None]:
-    """torch's reproducible kernels inside the block; on CUDA those without one only warn. What was set before returns."""
+    """torch's reproducible kernels inside the block (on CUDA, what has none only warns); then what was set before."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic
+    filled = settings.fill_uninitialized_memory
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
     # Nothing here reads memory that it has not written, and the filling costs time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        settings.fill_uninitialized_memory = filled

@@ -22,7 +22,7 @@ TIMINGS = "timings.jsonl"
 
 
 class StepMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """One update: mean loss in nats over the global batch, gradient norm before clipping, tokens seen since the start."""
+    """One update: mean loss in nats over its batch, gradient norm before clipping, tokens seen since the start."""
 
     step: int
     loss: float

@@ -10,9 +10,9 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn import functional
 
 from pile_toolkit.core.seeds import keyed
 from trainer.attention import Attention, Rotary, rotary_table
@@ -31,7 +31,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.feed_forward_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x), approximate=self.approximate))
+        return self.down(functional.gelu(self.up(x), approximate=self.approximate))
 
 
 class Block(nn.Module):

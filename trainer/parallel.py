@@ -1,11 +1,11 @@
-"""A model on the meta device in, its FSDP2-sharded twin with memory out. A new form of parallelism is one function here."""
+"""A model on the meta device in, its FSDP2-sharded twin with memory out; a new form of parallelism is one function."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from trainer.model import build_on_meta
 
@@ -36,6 +36,17 @@ def build_sharded(config: ModelConfig, world: World, *, precision: str) -> GPTNe
     shard_model(model, world.mesh, precision=precision)
     model.to_empty(device=world.device)
     return model
+
+
+def reshard(model: GPTNeoX) -> None:
+    """Puts the sharded parameters back in their places.
+
+    A forward pass without a backward leaves the outermost group gathered; `parameters()` would then give tensors that
+    the optimizer does not know.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def accumulate(model: GPTNeoX, *, last: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,8 +11,6 @@ from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pile_toolkit.core.manifest import Manifest
 
 

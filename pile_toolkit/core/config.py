@@ -19,18 +19,20 @@ T = TypeVar("T")
 
 LIMIT_BYTES = 4 << 20
 _AT_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
+_FIELD = re.compile(r"Object (contains )?(?P<fault>unknown|missing required) field `(?P<name>[^`]*)`")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises UsageError where it is absent, too large or no TOML."""
+    """The tables of a TOML file. Raises UsageError where it cannot be read, is too large or no TOML."""
     try:
         if path.stat().st_size > LIMIT_BYTES:
             raise UsageError(f"{path} has {path.stat().st_size:,} bytes, a configuration has at most {LIMIT_BYTES:,}")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -46,24 +48,30 @@ def _explained(message: str, kind: Any, where: str) -> UsageError:
     at = _AT_PATH.search(message)
     path = at["path"] if at else ""
     fact = message[: at.start()] if at else message
-    if unknown := _UNKNOWN.search(message):
-        key = f"{path}.{unknown['name']}".lstrip(".")
-        return UsageError(f"{where}: unknown key '{key}'", hint=nearest(unknown["name"], _field_names(kind, path)))
+    if field := _FIELD.search(message):
+        key = f"{path}.{field['name']}".lstrip(".")
+        if field["fault"] == "missing required":
+            return UsageError(f"{where}: key '{key}' is missing")
+        return UsageError(f"{where}: unknown key '{key}'", hint=nearest(field["name"], _field_names(kind, path)))
     return UsageError(f"{where}: key '{path}': {fact[:1].lower() + fact[1:]}")
 
 
 def _field_names(kind: Any, path: str) -> list[str]:
-    for name in filter(None, path.split(".")):
+    for part in filter(None, path.split(".")):
+        # `tables[2]` and `tables[...]` are elements of a list and of a table of tables.
+        name = part.partition("[")[0]
         kind = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == name), None)
-        # Of an optional or a union of tables only the struct has names.
-        kind = next((option for option in (kind, *get_args(kind)) if _is_struct(option)), None)
+        kind = _struct_in(kind)
         if kind is None:
             return []
     return [field.encode_name for field in msgspec.structs.fields(kind)]
 
 
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+def _struct_in(kind: Any) -> Any:
+    # Of an optional, a union or a list of tables only the struct has names.
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    return next(filter(None, map(_struct_in, get_args(kind))), None)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

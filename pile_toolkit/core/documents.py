@@ -7,6 +7,8 @@ as the bytes that came, so that nothing in it changes on the way through.
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import jsonlines
@@ -22,10 +24,14 @@ if TYPE_CHECKING:
 
 # The level of the original Pile.
 COMPRESSION_LEVEL = 3
-READ_BLOCK_BYTES = 256 << 10
+# Small, because what comes out of one block is in memory at once: zstd makes up to 32 KiB of a byte.
+READ_BLOCK_BYTES = 16 << 10
 # `zstd --long=31`, the longest window the format's own tool writes.
 LONGEST_WINDOW_BYTES = 1 << 31
 EMPTY_META = b"{}"
+# Fixed, because what the parser itself can take depends on the Python version and on who calls it from how deep.
+NESTING_LIMIT = 256
+_TOO_DEEP = f"brackets are nested more than {NESTING_LIMIT} deep"
 
 
 class Document(NamedTuple):
@@ -50,6 +56,12 @@ class _Record(msgspec.Struct):
 
 _DECODER = msgspec.json.Decoder(_Record)
 _ENCODER = msgspec.json.Encoder()
+_STRING = r'"(?:[^"\\]++|\\.)*+"'
+_BRACKETS = re.compile(_STRING.encode() + rb"|(?P<open>[\[{])|(?P<close>[\]}])")
+# What other JSON libraries write for numbers that JSON has no name for.
+_NO_NUMBER = re.compile(_STRING + r"|(?<![-\w.+])NaN\b|(?<![\w.+])Infinity\b")
+_SMALL_NUMBER = re.compile(r"1e-0*")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -65,7 +77,7 @@ def read_records(path: Path) -> Iterator[Document | Reject]:
 
     Raises CorruptData with file and byte offset where the zstd container is truncated or damaged.
     """
-    with jsonlines.Reader(read_lines(path), loads=_decode) as reader:
+    with jsonlines.Reader(read_lines(path), loads=cast("Any", _decode)) as reader:
         line = 0
         while True:
             line += 1
@@ -79,22 +91,68 @@ def read_records(path: Path) -> Iterator[Document | Reject]:
                 yield Document(line, record.text, bytes(record.meta))
 
 
-def _decode(line: str | bytes) -> _Record:
+def _decode(line: str) -> _Record:
     if not line.strip():
         raise ValueError("the line is blank")
     try:
         record = _DECODER.decode(line)
-    except msgspec.MsgspecError as error:
+    except msgspec.ValidationError as error:
         # jsonlines knows a bad line by ValueError, msgspec has its own root.
         raise ValueError(str(error)) from error
-    if not bytes(record.meta).lstrip().startswith(b"{"):
+    except msgspec.DecodeError as error:
+        record = _decode_no_numbers(line, error)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    meta = bytes(record.meta)
+    if not meta.startswith(b"{"):
         raise ValueError("Expected `object` - at `$.meta`")
+    if meta.count(b"[") + meta.count(b"{") > NESTING_LIMIT and _depth(meta) > NESTING_LIMIT:
+        raise ValueError(_TOO_DEEP)
     return record
+
+
+def _decode_no_numbers(line: str, error: msgspec.DecodeError) -> _Record:
+    """Decodes a line with NaN or Infinity in it: numbers found nowhere else in the line stand in for them meanwhile."""
+    absent = max(_SMALL_NUMBER.findall(line), key=len, default="1e-") + "0"
+    stand_in = {"NaN": absent + "1", "Infinity": absent + "2"}
+    numbers = _NO_NUMBER.sub(lambda token: stand_in.get(token[0], token[0]), line)
+    try:
+        record = _DECODER.decode(numbers)
+    except msgspec.DecodeError:
+        raise ValueError(_explained(str(error), line)) from error
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from error
+    meta = bytes(record.meta)
+    for name, number in stand_in.items():
+        meta = meta.replace(number.encode(), name.encode())
+    return _Record(record.text, msgspec.Raw(meta))
+
+
+def _explained(reason: str, line: str) -> str:
+    if _SURROGATE.search(line) and ("truncated" in reason or "surrogate" in reason):
+        return f"half a surrogate pair, or the line ends too early: {reason}"
+    return reason
+
+
+def _depth(meta: bytes) -> int:
+    deepest = depth = 0
+    for token in _BRACKETS.finditer(meta):
+        depth += (token["open"] is not None) - (token["close"] is not None)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _reason(error: jsonlines.InvalidLineError) -> str:
     cause = error.__cause__
     return f"bad UTF-8: {cause}" if isinstance(cause, UnicodeDecodeError) else str(cause or error)
+
+
+def decode_meta(meta: bytes) -> dict[str, Any]:
+    """A meta as Python values; NaN, Infinity and numbers that no machine type holds are floats."""
+    try:
+        return msgspec.json.decode(meta, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return json.loads(meta, parse_int=lambda digits: int(digits) if len(digits) < 1000 else float(digits))
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
@@ -117,7 +175,8 @@ def read_lines(path: Path) -> Iterator[bytes]:
 def read_blocks(path: Path) -> Iterator[bytes]:
     """The decompressed bytes of a zstd file, all its frames, block by block.
 
-    Frames are walked one at a time: the library's stream reader ends silently inside a truncated one.
+    Frames are walked one at a time: the library's stream reader ends silently inside a truncated one. A file cut off
+    exactly between two frames cannot be told from a shorter file, one of no bytes can: it has not one frame.
     """
     context = zstandard.ZstdDecompressor(max_window_size=LONGEST_WINDOW_BYTES)
     frame, read_bytes, text_bytes, started = context.decompressobj(), 0, 0, False
@@ -140,6 +199,8 @@ def read_blocks(path: Path) -> Iterator[bytes]:
                     frame, started = context.decompressobj(), False
                 if text:
                     yield text
+    if read_bytes == 0:
+        raise CorruptData(f"{path} ends at byte 0, before its first zstd frame", hint="fetch or make the file again")
     if started:
         raise CorruptData(
             f"{path} ends inside a zstd frame at byte {read_bytes:,} ({text_bytes:,} bytes of text read before)",
@@ -169,8 +230,10 @@ class DocumentWriter:
         self._stack.__exit__(*error)
 
     def write(self, text: str, meta: bytes | dict[str, Any]) -> None:
-        """Adds one document; `meta` is a JSON object, as bytes or as a dictionary."""
-        self._lines.write(_Record(text, msgspec.Raw(meta if isinstance(meta, bytes) else _ENCODER.encode(meta))))
+        """Adds one document; `meta` is a JSON object, as bytes (kept as they are) or as a dictionary."""
+        # A newline in JSON is white space, and here it would end the line.
+        data = meta.replace(b"\n", b" ") if isinstance(meta, bytes) else _ENCODER.encode(meta)
+        self._lines.write(_Record(text, msgspec.Raw(data)))
         self.documents += 1
         self.text_bytes += len(text.encode())
 

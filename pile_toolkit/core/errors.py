@@ -17,8 +17,8 @@ class PileError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple:
-        # Exceptions travel between worker processes; the default would lose the keyword.
-        return _rebuild, (type(self), self.message, self.hint)
+        # Exceptions travel between worker processes; the default would lose the keyword. The rest are notes.
+        return _rebuild, (type(self), self.message, self.hint), self.__dict__
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  try: {self.hint}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import xxhash
 
 from pile_toolkit.core.errors import OutOfSpace
@@ -24,18 +26,28 @@ TEMPORARY_SUFFIX = ".tmp"
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary name beside `path`; on leaving the block without an error it becomes `path`, fsynced.
 
-    On an error the temporary file or folder is removed. Raises OutOfSpace where the disk is full.
+    On an error the temporary file or folder is removed, and so is what killed writers of `path` left behind. Raises
+    OutOfSpace where the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         with naming_full_disks(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path)
             yield temporary
             fsync_file(temporary)
             temporary.replace(path)
             fsync_folder(path.parent)
     finally:
         remove(temporary)
+
+
+def _remove_leftovers(path: Path) -> None:
+    # A temporary name holds its writer's process number; left alone, every kill would cost the size of the file.
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
+        writer = leftover.name.removesuffix(TEMPORARY_SUFFIX).rpartition(".")[2]
+        if writer.isdigit() and (int(writer) == os.getpid() or not psutil.pid_exists(int(writer))):
+            remove(leftover)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

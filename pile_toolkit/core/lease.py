@@ -13,20 +13,28 @@ import msgspec
 import psutil
 
 from pile_toolkit.core.errors import TryAgain
+from pile_toolkit.core.files import fsync_file, naming_full_disks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 LEASE = ".lease.json"
+# The kernel rounds the time of its start to seconds, and may do so differently twice.
+START_TOLERANCE_S = 1.5
+# Owner of a lease that cannot be read, torn by a crash of the machine: nobody holds it.
+_NOBODY_HOST = ""
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """Who writes: the process start time tells a living owner from another process with its number."""
+    """Who writes: the process start time tells a living owner from another process with its number.
+
+    That time counts from the start of the machine, because a clock set right would otherwise kill every owner.
+    """
 
     host: str
     process: int
-    process_started_at: float
+    process_started_s: float
     taken_at: float
     token: str
 
@@ -35,64 +43,71 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 def hold_root(root: Path, *, take_over: bool = False) -> Iterator[Lease]:
     """Holds `root` for this process while the block runs.
 
-    Raises TryAgain where another living run holds it, or one of another host, which `take_over` displaces.
+    Raises TryAgain where another living run holds it, or one of another host, which only `take_over` displaces.
     """
     root.mkdir(parents=True, exist_ok=True)
-    path = root / LEASE
-    lease = _new_lease()
-    while not _claim(path, lease):
-        owner = _read(path)
-        if owner is None:
-            continue
-        if not take_over and _may_live(owner):
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner.taken_at))
-            elsewhere = owner.host != lease.host
-            raise TryAgain(
-                f"{root} is in use by process {owner.process} on {owner.host} since {since}",
-                hint="wait for it to end" + (", or --take-over if that host is gone" if elsewhere else ""),
-            )
-        _displace(path, owner)
+    path, lease = root / LEASE, _new_lease()
+    mine = root / f"{LEASE}.{lease.token}"
     try:
-        yield lease
+        with naming_full_disks(mine):
+            mine.write_bytes(msgspec.json.encode(lease))
+            fsync_file(mine)
+        _take(path, mine, take_over=take_over)
+        try:
+            yield lease
+        finally:
+            # Where a successor is at work the lease is about to go anyway, where the root is gone it went with it.
+            with contextlib.suppress(TryAgain, FileNotFoundError):
+                _remove(path, lease, mine, take_over=False)
     finally:
-        if _read(path) == lease:
-            path.unlink(missing_ok=True)
+        mine.unlink(missing_ok=True)
 
 
 def _new_lease() -> Lease:
     return Lease(
         host=socket.gethostname(),
         process=os.getpid(),
-        process_started_at=psutil.Process().create_time(),
+        process_started_s=_started_s(psutil.Process()),
         taken_at=time.time(),
         token=secrets.token_hex(8),
     )
 
 
-def _claim(path: Path, lease: Lease) -> bool:
+def _take(path: Path, mine: Path, *, take_over: bool) -> None:
+    while not _claim(path, mine):
+        owner = _read(path)
+        if owner is None:
+            continue
+        if _may_live(owner, take_over=take_over):
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner.taken_at))
+            elsewhere = owner.host != socket.gethostname()
+            raise TryAgain(
+                f"{path.parent} is in use by process {owner.process} on {owner.host} since {since}",
+                hint="wait for it to end" + (", or --take-over if that host is gone" if elsewhere else ""),
+            )
+        _remove(path, owner, mine, take_over=take_over)
+
+
+def _claim(path: Path, mine: Path) -> bool:
     # A hard link either makes the name or fails, on file systems where flock does nothing too.
-    mine = path.with_name(f"{LEASE}.{lease.token}")
-    mine.write_bytes(msgspec.json.encode(lease))
     try:
         os.link(mine, path)
     except FileExistsError:
         return False
-    finally:
-        mine.unlink()
     return True
 
 
-def _displace(path: Path, owner: Lease) -> None:
-    # Renamed to a name of that owner first: of two runs that both saw the dead owner, one gets the file.
-    aside = path.with_name(f"{LEASE}.{owner.token}.dead")
-    with contextlib.suppress(FileNotFoundError):
-        path.rename(aside)
-        displaced = _read(aside)
-        if displaced is not None and displaced.token != owner.token:
-            # A third run was faster and this is its living lease: it goes back where it was.
-            with contextlib.suppress(FileExistsError):
-                os.link(aside, path)
-        aside.unlink(missing_ok=True)
+def _remove(path: Path, owner: Lease, mine: Path, *, take_over: bool) -> None:
+    # Of several runs that saw the same dead owner only one may remove its lease: between their looking and their
+    # removing, the name may already be a living run's. The right to remove it is a lease of its own.
+    right = path.with_name(f"{LEASE}.{owner.token}.heir")
+    _take(right, mine, take_over=take_over)
+    try:
+        if _read(path) == owner:
+            path.unlink(missing_ok=True)
+            path.with_name(f"{LEASE}.{owner.token}").unlink(missing_ok=True)
+    finally:
+        right.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Lease | None:
@@ -101,15 +116,22 @@ def _read(path: Path) -> Lease | None:
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError:
-        # Torn by a crash of the machine: nobody can hold it.
-        path.unlink(missing_ok=True)
-        return None
+        return Lease(host=_NOBODY_HOST, process=0, process_started_s=0.0, taken_at=0.0, token="unreadable")
 
 
-def _may_live(owner: Lease) -> bool:
+def _may_live(owner: Lease, *, take_over: bool) -> bool:
+    if owner.host == _NOBODY_HOST:
+        return False
     if owner.host != socket.gethostname():
-        return True
+        return not take_over
     try:
-        return abs(psutil.Process(owner.process).create_time() - owner.process_started_at) < 1.0
+        process = psutil.Process(owner.process)
+        same = abs(_started_s(process) - owner.process_started_s) < START_TOLERANCE_S
+        # A zombie writes nothing more, it only waits for a parent that may never ask.
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _started_s(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()

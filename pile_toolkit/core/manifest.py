@@ -111,7 +111,8 @@ def current_manifest(folder: Path, key: StageKey) -> Manifest | None:
     content did not change. Only `pile verify` reads everything.
     """
     manifest = read_manifest(folder)
-    if manifest is None or manifest.key != key:
+    # By digest: a tuple among the parameters comes back from JSON as a list.
+    if manifest is None or manifest.key.digest() != key.digest():
         return None
     timings = read_timings(folder)
     known = timings.modified_ns if timings else {}

@@ -7,26 +7,25 @@ of the corpus, and of the shards' index, is that of `entries`: by a key per copy
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from pile_toolkit.core.components import read_component
-from pile_toolkit.core.documents import read_documents
+from pile_toolkit.core.documents import decode_meta, read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
-from pile_toolkit.core.files import atomic_path
 from pile_toolkit.core.seeds import keyed_columns
+from pile_toolkit.core.tables import hash_columns, read_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     import numpy as np
     import pyarrow as pa
 
 PLAN_FILE = "plan.parquet"
 SPLITS = ("train", "val", "test")
-_METADATA = b"pile_toolkit.plan"
 
 
 class PlanComponent(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,23 +89,21 @@ class Plan:
     @classmethod
     def read(cls, root: Path) -> Plan:
         """The plan of a root folder. Raises UsageError where none was built, CorruptData where it is no plan."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         path = root / "plan" / PLAN_FILE
-        if not path.exists():
-            raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
-        try:
-            table = pq.read_table(path)
-            header = msgspec.json.decode((table.schema.metadata or {}).get(_METADATA, b""), type=PlanHeader)
-            table = table.replace_schema_metadata(None).cast(schema())
-        except (pa.ArrowException, msgspec.MsgspecError, ValueError) as error:
-            raise CorruptData(f"{path} is not a plan: {error}", hint=f"pile build --root {root}") from error
+        header, table = read_table(path, schema(), PlanHeader, name="plan", command=f"pile build --root {root}")
         return cls(root, header, table)
 
     def column(self, name: str) -> np.ndarray:
         """A numeric column: component, file, line, split, copies or bytes."""
         return self._columns[name]
+
+    def with_copies(self, copies: np.ndarray) -> Plan:
+        """The same pieces and splits with other copies: uint16, one per row."""
+        import pyarrow as pa
+
+        column = pa.array(copies, pa.uint16())
+        position = self.table.schema.get_field_index("copies")
+        return Plan(self.root, self.header, self.table.set_column(position, "copies", column))
 
     def rows_of(self, component: int, file: int, split: str | None = None) -> np.ndarray:
         """Row numbers of one file, ascending, with at least one copy."""
@@ -135,6 +132,12 @@ class Plan:
                 )
             self._paths.update({(component, n): present[name] for n, name in enumerate(planned.files)})
         return self._paths[component, file]
+
+    def component_texts(self, split: str) -> Iterator[tuple[str, str]]:
+        """(slug, text) of every piece of a split, each once."""
+        for component, file, _ in self.files():
+            for planned in read_file_rows(self, component, file, self.rows_of(component, file, split)):
+                yield self.header.components[component].slug, planned.text
 
     def document_id(self, row: int) -> str:
         """`<slug>/<file>:<line>` of one row."""
@@ -179,25 +182,9 @@ class Entries(NamedTuple):
         return Entries(self.row[order], self.copy[order], self.key[order])
 
 
-def hash_columns(table: pa.Table, name: str = "text_hash") -> np.ndarray:
-    """The 128-bit hashes of a table's column as uint64[rows, 2]."""
-    import numpy as np
-
-    column = table.column(name).combine_chunks()
-    data = np.frombuffer(column.buffers()[1], dtype=np.uint8) if len(column) else np.empty(0, np.uint8)
-    return data[column.offset * 16 : (column.offset + len(column)) * 16].view(np.uint64).reshape(-1, 2)
-
-
 def write_plan(path: Path, header: PlanHeader, columns: Mapping[str, object]) -> None:
     """Writes the plan; `columns` maps the names of `schema` to arrays of one length, in plan order."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    arrays = [pa.array(columns[field.name], type=field.type) for field in schema()]
-    table = pa.Table.from_arrays(arrays, schema=schema().with_metadata({_METADATA: msgspec.json.encode(header)}))
-    with atomic_path(path) as temporary:
-        # The defaults write the library's version into the file; the bytes of one build must not depend on more.
-        pq.write_table(table, temporary, compression="zstd", store_schema=False)
+    write_table(path, schema(), columns, header)
 
 
 def read_file_rows(plan: Plan, component: int, file: int, rows: np.ndarray) -> Iterator[PlannedText]:
@@ -236,3 +223,29 @@ def iter_texts(plan: Plan, split: str) -> Iterator[tuple[str, int]]:
         if rows.size:
             for planned in read_file_rows(plan, component, file, rows):
                 yield planned.text, int(plan.column("copies")[planned.row])
+
+
+class PlannedDocument(NamedTuple):
+    """A document of a corpus as `iter_documents` gives it; `meta` is decoded."""
+
+    id: str
+    text: str
+    meta: dict
+    copies: int
+
+
+def iter_documents(root: str | Path, split: str = "train") -> Iterator[PlannedDocument]:
+    """The documents of a split straight from the components, each once, with the number of its copies.
+
+    In plan order, which is that of the components; the corpus files have the shuffled order with copies written out.
+    Raises UsageError where `root` has no plan or there is no such split.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"there is no split {split!r}", hint=f"one of {', '.join(SPLITS)}")
+    plan = Plan.read(Path(root))
+    for component, file, _ in plan.files():
+        for planned in read_file_rows(plan, component, file, plan.rows_of(component, file, split)):
+            meta = decode_meta(planned.meta)
+            yield PlannedDocument(
+                plan.document_id(planned.row), planned.text, meta, int(plan.column("copies")[planned.row])
+            )

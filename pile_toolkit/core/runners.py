@@ -13,18 +13,19 @@ import signal
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
-from pile_toolkit.core.errors import OutOfSpace, PileError, UsageError
+from pile_toolkit.core.errors import OutOfSpace, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 SCHEDULERS = "serial, process, dask, or the address of a Dask scheduler such as tcp://host:8786"
+_ADDRESSES = ("tcp://", "tls://")
 _PR_SET_PDEATHSIG = 1
 
 
 def run_all(
     function: Callable[..., Any], arguments: Sequence[tuple], *, jobs: int = 1, scheduler: str = "process"
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any]]:
     """Yields (number of the argument, result) as calls finish.
 
     scheduler: serial | process | dask (workers on this machine) | tcp://... (a running Dask scheduler).
@@ -32,16 +33,19 @@ def run_all(
     """
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}, at least one is needed", hint="--jobs 1")
-    if scheduler == "serial" or (scheduler == "process" and min(jobs, len(arguments)) <= 1):
+    if scheduler not in ("serial", "process", "dask") and not scheduler.startswith(_ADDRESSES):
+        raise UsageError(f"unknown scheduler {scheduler!r}", hint=f"--scheduler takes {SCHEDULERS}")
+    workers = min(jobs, len(arguments))
+    if scheduler == "serial" or workers == 0 or (scheduler == "process" and workers == 1):
         return ((number, function(*values)) for number, values in enumerate(arguments))
     if scheduler == "process":
-        return _run_in_processes(function, arguments, min(jobs, len(arguments)))
-    if scheduler == "dask" or scheduler.startswith(("tcp://", "tls://")):
-        return _run_on_dask(function, arguments, jobs, None if scheduler == "dask" else scheduler)
-    raise UsageError(f"unknown scheduler {scheduler!r}", hint=f"--scheduler takes {SCHEDULERS}")
+        return _run_in_processes(function, arguments, workers)
+    return _run_on_dask(function, arguments, workers, None if scheduler == "dask" else scheduler)
 
 
-def _run_in_processes(function: Callable[..., Any], arguments: Sequence[tuple], jobs: int) -> Iterator[tuple[int, Any]]:
+def _run_in_processes(
+    function: Callable[..., Any], arguments: Sequence[tuple], jobs: int
+) -> Generator[tuple[int, Any]]:
     import multiprocessing
 
     # Spawned, not forked: threads of numba, pyarrow and tokenizers do not survive a fork.
@@ -51,6 +55,11 @@ def _run_in_processes(function: Callable[..., Any], arguments: Sequence[tuple], 
         numbers = {pool.submit(function, *values): number for number, values in enumerate(arguments)}
         for done in futures.as_completed(numbers):
             yield numbers[done], done.result()
+    except (KeyboardInterrupt, GeneratorExit):
+        # Nobody waits for the results any more, and a task may take hours; what it had half done is done again.
+        for worker in list(pool._processes.values()):
+            worker.kill()
+        raise
     except futures.process.BrokenProcessPool as error:
         raise OutOfSpace(
             "a worker process was killed, most likely for memory",
@@ -63,7 +72,7 @@ def _run_in_processes(function: Callable[..., Any], arguments: Sequence[tuple], 
 def die_with_parent(parent: int) -> None:
     """Ties this process to its parent: a worker that outlives its run would write under nobody's lease.
 
-    Ctrl-C is left to the parent, which then ends its workers in order.
+    Ctrl-C is left to the parent, which then ends its workers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -73,14 +82,13 @@ def die_with_parent(parent: int) -> None:
 
 
 def _run_on_dask(
-    function: Callable[..., Any], arguments: Sequence[tuple], jobs: int, address: str | None
-) -> Iterator[tuple[int, Any]]:
+    function: Callable[..., Any], arguments: Sequence[tuple], workers: int, address: str | None
+) -> Generator[tuple[int, Any]]:
     from distributed import Client, LocalCluster, as_completed
     from distributed.scheduler import KilledWorker
 
     with contextlib.ExitStack() as stack:
         if address is None:
-            workers = max(1, min(jobs, len(arguments)))
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
             )
@@ -102,8 +110,6 @@ def available_jobs() -> int:
 
 
 def naming_input(error: Exception, name: str) -> Exception:
-    """The same error with the input it happened on, where the error does not say so itself."""
-    if isinstance(error, PileError):
-        return error
+    """The same error with a note of the input it happened on; a PileError's own sentence names its file already."""
     error.add_note(f"while working on {name}")
     return error

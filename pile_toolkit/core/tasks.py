@@ -66,10 +66,12 @@ def run_tasks(
         else:
             waiting.append(number)
     arguments = [(function, str(work / tasks[number].name), tasks[number].arguments) for number in waiting]
-    for position, result in run_all(_run_task, arguments, jobs=jobs, scheduler=scheduler):
-        number = waiting[position]
-        results[number] = result
-        _report(on_done, tasks[number], result)
+    # Closed, so that an error in `on_done` ends the workers at once and not when the interpreter gets to it.
+    with contextlib.closing(run_all(_run_task, arguments, jobs=jobs, scheduler=scheduler)) as finishing:
+        for position, result in finishing:
+            number = waiting[position]
+            results[number] = result
+            _report(on_done, tasks[number], result)
     return [results[number] for number in range(len(tasks))]
 
 

@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 _SEED = 22
 _T = TypeVar("_T")
 
-MONTHS = tuple(
-    "January February March April May June July August September October November December".split()
-)
+
+def words(text: str) -> tuple[str, ...]:
+    """A list of single words, written as one string."""
+    return tuple(text.split())
+
+
+MONTHS = words("January February March April May June July August September October November December")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_GIVEN = tuple(
+_GIVEN = words(
     "Ada Alonzo Anna Barbara Carl Chiara Claude Dana Dmitri Edith Elif Emmy Euan Fatima Grace Haruki Ines Ivan "
-    "José Karen Kofi Lena Li Maria Miguel Nadia Noor Olga Omar Paul Priya Rafael Rosa Søren Sofia Tomás Uma Wei Yusuf Zoë".split()
+    "José Karen Kofi Lena Li Maria Miguel Nadia Noor Olga Omar Paul Priya Rafael Rosa Søren Sofia Tomás Uma "
+    "Wei Yusuf Zoë"
 )
-_FAMILY = tuple(
+_FAMILY = words(
     "Abbott Almeida Bauer Bell Castro Chen Dubois Eriksson Fischer García Haddad Hughes Ito Jansen Kaya Keller Kim "
     "Kowalski Larsen Lopez Marin Meyer Moreau Müller Nakamura Ng Novak Okafor Olsen Papadopoulos Patel Petrov Quinn "
-    "Rossi Sato Schmidt Silva Singh Tanaka Varga Walker Weber Young Zhang".split()
+    "Rossi Sato Schmidt Silva Singh Tanaka Varga Walker Weber Young Zhang"
 )
 
 
@@ -102,7 +107,8 @@ class Draw:
     def nick(self) -> str:
         """A user name: a given name with what people add to it."""
         name = self.choice(_GIVEN).lower()
-        return self.choice((name, f"{name}{self.between(2, 99)}", f"{name}_", f"{name}|away", f"x{name}", f"{name}-{self.between(1, 9)}"))
+        number = self.between(2, 99)
+        return self.choice((name, f"{name}{number}", f"{name}_", f"{name}|away", f"x{name}", f"{name}-{number}"))
 
     def moment(self) -> Moment:
         return Moment(

@@ -1,4 +1,4 @@
-"""Sentences of the library and drawn polynomials in, arXiv papers as LaTeX sources out. Every identity in them holds."""
+"""Sentences of the library and drawn polynomials in, arXiv papers in LaTeX out. Every identity holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATEMENTS = (
 )
 
 
-def papers(slug: str) -> Iterator[tuple[str, str]]:
+def preprints(slug: str) -> Iterator[tuple[str, str]]:
     """(text, source) of each paper."""
     quoted = code(slug)
     texts = list(prose_portions(slug, Draw(slug, 0), low_chars=3_500, high_chars=7_500))
@@ -89,7 +89,8 @@ def _display(draw: Draw, number: int) -> str:
         body = f"\\frac{{d}}{{d{name}}}\\left({product.latex(name)}\\right) = {product.derivative().latex(name)}"
     else:
         low, high = draw.between(-4, 0), draw.between(1, 6)
-        body = f"\\int_{{{low}}}^{{{high}}} \\left({left.derivative().latex(name)}\\right) \\, d{name} = {left.at(high) - left.at(low)}"
+        value = left.at(high) - left.at(low)
+        body = f"\\int_{{{low}}}^{{{high}}} \\left({left.derivative().latex(name)}\\right) \\, d{name} = {value}"
     return f"\\begin{{equation}}\\label{{eq:{number}}}\n  {body}.\n\\end{{equation}}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipelines.sample.draw import Draw
-from pipelines.sample.writing import all_sentences, headline, prose_portions, roman, runs, sources, subject, wrapped
+from pipelines.sample.writing import all_sentences, prose_portions, roman, runs, sources, subject, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,9 @@ _COURTS = (
     ("DISTRICT COURT FOR THE DISTRICT OF IMPORTS", "CV"), ("COURT OF ERRORS AND EXCEPTIONS", "EX"),
 )  # fmt: skip
 _REPORTERS = ("F.2d", "F.3d", "U.S.", "S. Ct.", "A.2d", "P.2d")
-_FIELDS = ("data processing", "text handling", "communication between processes", "program execution", "storage of records")
+_FIELDS = (
+    "data processing", "text handling", "communication between processes", "program execution", "storage of records",
+)  # fmt: skip
 _LINE_WIDTH = 68
 
 
@@ -33,7 +35,8 @@ def _opinion(draw: Draw, passages: list[Passage]) -> str:
     argued, judge = draw.moment(), draw.family_name()
     spoken = all_sentences(passages)
     parties = (subject(passages[0].owner).upper(), subject(passages[-1].owner).upper())
-    lines = [_caption(draw, court, letters, parties, argued), f"          {judge}, Judge, delivered the opinion of the court.", ""]
+    lines = [_caption(draw, court, letters, parties, argued)]
+    lines += [f"          {judge}, Judge, delivered the opinion of the court.", ""]
     footnotes: list[str] = []
     for part, section in enumerate(runs(spoken, draw, 16, 28), start=1):
         lines += [f"{roman(part)}.".center(_LINE_WIDTH).rstrip(), ""]
@@ -48,13 +51,15 @@ def _opinion(draw: Draw, passages: list[Passage]) -> str:
     outcome = draw.choice(("AFFIRMED", "REVERSED", "REVERSED AND REMANDED", "VACATED", "DISMISSED"))
     lines += [f"     The judgment of the court below is {outcome}.", "", "     It is so ordered.", ""]
     if footnotes:
-        lines += ["_" * 20, "", *(f"{wrapped(f'[{n}] {note}', _LINE_WIDTH)}\n" for n, note in enumerate(footnotes, start=1))]
+        lines += ["_" * 20, ""]
+        lines += [f"{wrapped(f'[{n}] {note}', _LINE_WIDTH)}\n" for n, note in enumerate(footnotes, start=1)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _caption(draw: Draw, court: str, letters: str, parties: tuple[str, str], argued: Moment) -> str:
     half = _LINE_WIDTH // 2
-    rows = [f"{parties[0]},", "", "          Plaintiff-Appellant,", "", "     v.", "", f"{parties[1]},", "", "          Defendant-Appellee."]
+    rows = [f"{parties[0]},", "", "          Plaintiff-Appellant,", "", "     v.", ""]
+    rows += [f"{parties[1]},", "", "          Defendant-Appellee."]
     docket = f"No. {argued.year % 100:02d}-{letters}-{draw.between(100, 9999)}"
     box = [f"{row[: half - 1]:<{half}})" for row in rows]
     box[4] += f"     {docket}"
@@ -65,8 +70,9 @@ def _caption(draw: Draw, court: str, letters: str, parties: tuple[str, str], arg
 def _cited(draw: Draw, parties: tuple[str, str]) -> str:
     first = draw.between(2, 1400)
     return (
-        f"See {draw.family_name()} v. {draw.choice(parties).title()}, {draw.between(12, 980)} {draw.choice(_REPORTERS)} "
-        f"{first}, {first + draw.between(1, 25)} ({draw.between(1931, 2017)})."
+        f"See {draw.family_name()} v. {draw.choice(parties).title()}, "
+        f"{draw.between(12, 980)} {draw.choice(_REPORTERS)} {first}, {first + draw.between(1, 25)} "
+        f"({draw.between(1931, 2017)})."
     )
 
 
@@ -83,7 +89,7 @@ def backgrounds(slug: str) -> Iterator[tuple[str, str]]:
         for run in runs(spoken, draw, 3, 6):
             if draw.chance(30):
                 patent = f"{draw.between(4, 9)},{draw.between(0, 999):03d},{draw.between(0, 999):03d}"
-                run.insert(0, f"U.S. Pat. No. {patent} to {draw.family_name()} et al. discloses {headline(run[0], 9)[:1].lower()}{headline(run[0], 9)[1:]}.")
+                run.insert(0, f"U.S. Pat. No. {patent} to {draw.family_name()} et al. discloses such a {field}.")
             lines.append(" ".join(run))
         lines.append(f"Accordingly, there is a need for an improved {field}.")
         yield "\n".join(lines) + "\n", sources(passages)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Question = Callable[[Draw], tuple[str, str]]
 
-_DOCUMENTS = 150
+_DOCUMENTS = 175
 _LIMIT_CHARS = 8192
 _DIGITS = "0123456789abcdef"
 _PLACES = ("units", "tens", "hundreds", "thousands", "ten thousands", "hundred thousands", "millions")
@@ -235,15 +235,20 @@ def _compare(draw: Draw) -> tuple[str, str]:
     if kind == 1 and left != right:
         return f"Which is smaller: {left_text} or {right_text}?", left_text if left < right else right_text
     word, holds = draw.choice(
-        (("greater than", left > right), ("less than", left < right), ("at least", left >= right), ("at most", left <= right))
+        (
+            ("greater than", left > right),
+            ("less than", left < right),
+            ("at least", left >= right),
+            ("at most", left <= right),
+        )
     )
     return f"Is {left_text} {word} {right_text}?", str(holds)
 
 
 def _remainder(draw: Draw) -> tuple[str, str]:
     number, divisor = draw.between(2, 99_999), draw.between(2, 999)
-    form = draw.choice(("What is the remainder when {} is divided by {}?", "Calculate the remainder when {} is divided by {}."))
-    return form.format(number, divisor), str(number % divisor)
+    opening, end = draw.choice((("What is", "?"), ("Calculate", ".")))
+    return f"{opening} the remainder when {number} is divided by {divisor}{end}", str(number % divisor)
 
 
 def _is_factor(draw: Draw) -> tuple[str, str]:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pipelines.sample.passages import Listing, Passage
 
 _JOURNALS = (
-    "J. Softw. Maint.", "Ann. Interpr. Sci.", "Lett. Lang. Ref.", "Trans. Docstr.", "Proc. Stand. Libr.", "Rev. Mod. Program.",
+    "J. Softw. Maint.", "Ann. Interpr. Sci.", "Lett. Lang. Ref.", "Trans. Docstr.", "Proc. Stand. Libr.",
+    "Rev. Mod. Program.",
 )  # fmt: skip
 _AIMS = ("Aim 1", "Aim 2", "Aim 3", "Aim 4")
 
@@ -66,26 +67,27 @@ def _citation(draw: Draw) -> str:
 def _methods(draw: Draw, spoken: list[str], listings: list[Listing]) -> str:
     parts = [_section(draw, "2. Materials and methods", spoken)]
     for number, listing in enumerate(listings, start=1):
-        parts.append(f"### 2.{number}. {subject(listing.owner)}\n\n**Box {number}.** `{listing.owner}`\n\n```\n{listing.code}\n```")
+        caption = f"### 2.{number}. {subject(listing.owner)}\n\n**Box {number}.** `{listing.owner}`"
+        parts.append(f"{caption}\n\n```\n{listing.code}\n```")
     return "\n\n".join(parts)
 
 
 def _table(draw: Draw, passages: list[Passage]) -> str:
     """Counts of the very passages of the article: nothing in it is invented."""
-    rows = [
-        f"| {passage.owner} | {passage.kind} | {len(passage.text.split())} | {len(passage.text)} |" for passage in passages
-    ]
-    shown = rows[: draw.between(4, 16)]
-    return "\n".join(["**Table 1.** Passages, words and characters.", "", "| Name | Kind | Words | Characters |", "|---|---|---:|---:|", *shown])
+    lines = ["**Table 1.** Passages, words and characters.", ""]
+    lines += ["| Name | Kind | Words | Characters |", "|---|---|---:|---:|"]
+    for passage in passages[: draw.between(4, 16)]:
+        lines.append(f"| {passage.owner} | {passage.kind} | {len(passage.text.split())} | {len(passage.text)} |")
+    return "\n".join(lines)
 
 
 def _references(draw: Draw, passages: list[Passage]) -> str:
     lines = []
     for number, name in enumerate(dict.fromkeys(passage.owner for passage in passages[:30]), start=1):
-        year, first = draw.between(1991, 2018), draw.between(1, 900)
+        issue, first = f"{draw.between(1, 60)}({draw.between(1, 12)})", draw.between(1, 900)
         lines.append(
             f"{number}. {draw.family_name()} {draw.choice('ABCDEFGHIJKLM')}. {subject(name)} in {name}. "
-            f"{draw.choice(_JOURNALS)} {year};{draw.between(1, 60)}({draw.between(1, 12)}):{first}-{first + draw.between(3, 30)}."
+            f"{draw.choice(_JOURNALS)} {draw.between(1991, 2018)};{issue}:{first}-{first + draw.between(3, 30)}."
         )
     return "\n".join(["## References", "", *lines])
 
@@ -107,12 +109,13 @@ def abstracts(slug: str) -> Iterator[tuple[str, str]]:
 def essays(slug: str) -> Iterator[tuple[str, str]]:
     """PhilPapers: essays in long paragraphs with footnotes and a bibliography."""
     for number, passages in enumerate(prose_portions(slug, Draw(slug, 0), low_chars=4_000, high_chars=6_500), start=1):
-        draw, spoken, notes = Draw(slug, number), all_sentences(passages), []
+        draw, spoken, notes = Draw(slug, number), all_sentences(passages), list[str]()
         lines = [f"On {subject(passages[0].owner)} and {subject(passages[-1].owner)}", "", draw.person(), ""]
         for part, section in enumerate(runs(spoken, draw, 14, 22), start=1):
             lines += [f"{roman(part)}. {headline(section[0], 6)}", ""]
             for run in runs(section, draw, 5, 9):
-                notes.append(f"{len(notes) + 1}. {draw.family_name()} {draw.between(1950, 2018)}, pp. {draw.between(3, 400)} f.")
+                cited = f"{draw.family_name()} {draw.between(1950, 2018)}, pp. {draw.between(3, 400)} f."
+                notes.append(f"{len(notes) + 1}. {cited}")
                 lines += [f"{' '.join(run)}[{len(notes)}]", ""]
         names = dict.fromkeys(module_name(passage.source) for passage in passages)
         works = [f"{draw.person()} ({draw.between(1950, 2018)}). A Commentary on {name}." for name in names]
@@ -126,5 +129,6 @@ def grants(slug: str) -> Iterator[tuple[str, str]]:
         text = f"DESCRIPTION (provided by applicant): {' '.join(spoken[: len(spoken) // 2 + 1])}"
         for aim, run in zip(_AIMS, runs(spoken[len(spoken) // 2 + 1 :], draw, 1, 3), strict=False):
             text += f" {aim}: {' '.join(run)}"
-        heading = f"{subject(passages[0].owner).upper()} [{draw.choice('RPUK')}{draw.between(1, 44):02d}-{draw.between(1000, 99999):06d}]"
-        yield f"{heading}\n\n{wrapped(text, 100) if draw.chance(50) else text}\n", sources(passages)
+        award = f"{draw.choice('RPUK')}{draw.between(1, 44):02d}-{draw.between(1000, 99999):06d}"
+        body = wrapped(text, 100) if draw.chance(50) else text
+        yield f"{subject(passages[0].owner).upper()} [{award}]\n\n{body}\n", sources(passages)

@@ -66,10 +66,8 @@ def library_passages() -> tuple[Passage, ...]:
 
 @functools.lru_cache(maxsize=1)
 def held_back_listings() -> tuple[Listing, ...]:
-    """The classes and functions of the modules that the Github stand-in leaves to the others, large classes by method."""
-    return tuple(
-        listing for source in held_back_sources() for listing in _listings(source, library_texts()[source])
-    )
+    """The classes and functions of the modules that Github leaves to the others, large classes by method."""
+    return tuple(listing for source in held_back_sources() for listing in _listings(source, library_texts()[source]))
 
 
 def paragraphs(text: str) -> list[str]:
@@ -128,9 +126,7 @@ def _passages(source: str, text: str) -> list[Passage]:
     return [passage for _, passage in sorted(found, key=lambda pair: pair[0])]
 
 
-def _loose(
-    source: str, kind: str, text: str, line: int, tops: list[tuple[int, str]], starts: list[int]
-) -> Passage:
+def _loose(source: str, kind: str, text: str, line: int, tops: list[tuple[int, str]], starts: list[int]) -> Passage:
     position = bisect.bisect_right(starts, line) - 1
     section = tops[position][1] if position >= 0 else ""
     owner = ".".join(filter(None, (module_name(source), section)))
@@ -146,9 +142,7 @@ def _docstrings(tree: ast.Module, module: str) -> list[tuple[int, dict[str, str]
         kind = "module" if node is tree else "class" if isinstance(node, ast.ClassDef) else "function"
         text = ast.get_docstring(node)  # type: ignore[arg-type]
         if text:
-            found.append(
-                (getattr(node, "lineno", 0), {"owner": owner, "section": section, "kind": kind, "text": text})
-            )
+            found.append((getattr(node, "lineno", 0), {"owner": owner, "section": section, "kind": kind, "text": text}))
         for child in getattr(node, "body", []):
             for definition in _definitions(child):
                 pending.append((definition, f"{owner}.{definition.name}", section or definition.name))
@@ -192,7 +186,7 @@ def _comment_blocks(text: str, strings: set[int]) -> list[tuple[int, str]]:
 
 def _listings(source: str, text: str) -> list[Listing]:
     lines = text.split("\n")
-    found = []
+    found: list[Listing] = []
     for node in ast.parse(text).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             whole = _listing(source, module_name(source), node, lines)

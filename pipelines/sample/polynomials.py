@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipelines.sample.draw import Draw
 
 
@@ -49,7 +51,7 @@ class Polynomial:
         """ "-2x^{3} + x - 7"."""
         return self._joined(lambda power: "" if power == 0 else name if power == 1 else f"{name}^{{{power}}}", "")
 
-    def _joined(self, power_text, times: str) -> str:  # type: ignore[no-untyped-def]
+    def _joined(self, power_text: Callable[[int], str], times: str) -> str:
         written = ""
         for power in range(len(self.coefficients) - 1, -1, -1):
             factor = self.coefficients[power]

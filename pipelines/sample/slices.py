@@ -1,8 +1,9 @@
 """A component in, its slice of the library out: which passages and listings it is written from, and in what portions.
 
 The sections of the library (a top-level class or function with all that is said in it) stand on a circle of 1,000
-places, each at its own place by its name. The components lie end to end around it, each as wide as its share. Where
-the shares add up to 1,800 a section is quoted by one or two components, never by all of them.
+places, each at its own place by its name. The components lie end to end around it, each as wide as its share. The
+shares of prose add up to 2,000, twice around, so that every passage is quoted by two components, and never by all; the
+shares of code add up to 1,000.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ _T = TypeVar("_T")
 
 _PROSE_SHARES = {
     "pubmed-central": 250,
-    "openwebtext2": 230,
+    "openwebtext2": 200,
     "arxiv": 170,
-    "freelaw": 220,
+    "freelaw": 200,
     "uspto-backgrounds": 150,
     "pubmed-abstracts": 140,
     "opensubtitles": 90,

@@ -1,0 +1,86 @@
+"""One TOML file in, the resolved configuration of a whole run out; each table belongs to the package that uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pile_toolkit.core.config import convert, read_toml
+from pipelines.build import BuildConfig
+from pipelines.dedup import DedupConfig
+from pipelines.download import DownloadConfig
+from tokenizer.stage import TokenizerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class TrainTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`recipe` is a name or a TOML file; `steps` replaces the recipe's; `set` replaces dotted keys of it."""
+
+    recipe: str = "debug"
+    steps: int | None = None
+    name: str | None = None
+    set: dict[str, Any] = {}
+
+    @property
+    def run_name(self) -> str:
+        """The folder under `runs/`."""
+        return self.name or Path(self.recipe).stem
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file of `pile run`. Without a [train] table the chain ends with the shards and their report."""
+
+    seed: int = 1234
+    root: str = "pile-data"
+    max_rejects: int = 0
+    download: DownloadConfig = DownloadConfig()
+    dedup: DedupConfig = DedupConfig()
+    build: BuildConfig = BuildConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    train: TrainTable | None = None
+
+
+def load_run_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration in a file, its relative paths taken from the file's folder; `overrides` replace dotted keys.
+
+    Paths in `overrides` are relative to the working folder, as everything typed on a command line is.
+    Raises UsageError that names file, key path and the nearest valid name.
+    """
+    path = Path(path)
+    config = convert(_located(read_toml(path), path.resolve().parent), RunConfig, where=str(path))
+    if not overrides:
+        return config
+    tables: dict[str, Any] = msgspec.to_builtins(config)
+    for key, value in overrides.items():
+        *parents, leaf = key.split(".")
+        table = tables
+        for parent in parents:
+            # An override of a key in a table that the file leaves out makes the table.
+            table[parent] = table.get(parent) or {}
+            table = table[parent]
+        table[leaf] = value
+    return convert(tables, RunConfig, where=f"{path} with {', '.join(overrides)}")
+
+
+def _located(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The tables with every relative path made absolute, from the folder of their file."""
+    tables = {"root": "pile-data", **tables}
+    if isinstance(tables["root"], str):
+        tables["root"] = str(folder / tables["root"])
+    for table, key in (("download", "from"), ("build", "weights"), ("train", "recipe")):
+        owner = tables.get(table)
+        if isinstance(owner, dict) and key in owner:
+            tables[table] = {**owner, key: _path_values(owner[key], folder)}
+    return tables
+
+
+def _path_values(value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _path_values(item, folder) for key, item in value.items()}
+    # A word such as "pile", "debug" or "sample:" and a URL are no paths; what has a slash or an ending is.
+    is_path = isinstance(value, str) and ":" not in value and ("/" in value or "." in value)
+    return str(folder / value) if is_path else value

@@ -1,0 +1,167 @@
+"""A configuration in, what a run of it will make and need out, before anything runs.
+
+Counts are measured where components are on this disk and published ones elsewhere; each row says which. Disk and memory
+are estimates from the ratios named below.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import psutil
+
+from pile_toolkit.chain.config import RunConfig, load_run_config
+from pile_toolkit.core.components import downloaded_slugs, read_component
+from pile_toolkit.core.console import size
+from pile_toolkit.core.errors import OutOfSpace
+from pile_toolkit.core.files import existing_parent
+from pile_toolkit.core.manifest import read_manifest
+from pipelines.catalog import select
+from pipelines.weights import resolve_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# GPT-2 tokens per byte of the Pile: Gao et al., The Pile, 2020, table 7, all components.
+TOKENS_PER_BYTE = 0.29335
+# zstd at level 3 leaves about a third of such text.
+COMPRESSED_SHARE = 0.35
+# Parquet and in-memory columns of a document in the keep-list and in the plan.
+DISK_BYTES_PER_DOCUMENT = 60
+MEMORY_BYTES_PER_DOCUMENT = 250
+# An interpreter with numpy and pyarrow, before it has read anything.
+BASE_MEMORY_BYTES = 300 << 20
+
+
+class ComponentForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """One component: `effective_bytes` and `tokens` count copies; `counted` says where the figures are from."""
+
+    slug: str
+    documents: int
+    bytes: int
+    epochs: float
+    effective_bytes: int
+    tokens: int
+    counted: Literal["on this disk", "published"]
+
+
+class StageForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage: whether its output is there, the disk it takes beside what is there, the memory of its peak."""
+
+    stage: str
+    present: bool
+    disk_bytes: int
+    memory_bytes: int
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run will make and need."""
+
+    root: str
+    components: list[ComponentForecast]
+    stages: list[StageForecast]
+    effective_bytes: int
+    tokens: int
+    free_disk_bytes: int
+    free_memory_bytes: int
+
+
+def plan(config: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Forecast:
+    """What `run(config)` would make. Raises UsageError for a bad file; nothing is written."""
+    resolved = load_run_config(config, overrides)
+    root = Path(resolved.root)
+    components = _components(resolved, root)
+    return Forecast(
+        root=str(root),
+        components=components,
+        stages=_stages(resolved, root, components),
+        effective_bytes=sum(row.effective_bytes for row in components),
+        tokens=sum(row.tokens for row in components),
+        free_disk_bytes=shutil.disk_usage(existing_parent(root.resolve())).free,
+        free_memory_bytes=psutil.virtual_memory().available,
+    )
+
+
+def refuse_what_does_not_fit(forecast: Forecast) -> None:
+    """Raises OutOfSpace for the first stage whose disk or memory is more than is free."""
+    needed = 0
+    for row in forecast.stages:
+        needed += 0 if row.present else row.disk_bytes
+        if needed > forecast.free_disk_bytes:
+            raise OutOfSpace(
+                f"stage {row.stage} will not fit: {size(needed)} of disk are needed up to there, "
+                f"{size(forecast.free_disk_bytes)} are free in {forecast.root}",
+                hint="another --root, fewer components, or build.write_corpus = false",
+            )
+        if row.memory_bytes > forecast.free_memory_bytes:
+            raise OutOfSpace(
+                f"stage {row.stage} will not fit: {size(row.memory_bytes)} of memory are needed, "
+                f"{size(forecast.free_memory_bytes)} are available",
+                hint="fewer components, or a larger build.train_shards",
+            )
+
+
+def _components(config: RunConfig, root: Path) -> list[ComponentForecast]:
+    present = set(downloaded_slugs(root))
+    chosen = select(config.download.components)
+    epochs = resolve_weights(config.build.weights, [component.slug for component in chosen])
+    rows = []
+    for component in chosen:
+        counted: Literal["on this disk", "published"] = "published"
+        documents, text_bytes = component.documents, component.raw_bytes
+        if component.slug in present:
+            measured = read_component(root, component.slug)
+            counted, documents, text_bytes = "on this disk", measured.documents, measured.text_bytes
+        effective_bytes = round(text_bytes * epochs[component.slug])
+        rows.append(
+            ComponentForecast(
+                slug=component.slug,
+                documents=documents,
+                bytes=text_bytes,
+                epochs=epochs[component.slug],
+                effective_bytes=effective_bytes,
+                tokens=round(effective_bytes * TOKENS_PER_BYTE),
+                counted=counted,
+            )
+        )
+    return rows
+
+
+def _stages(config: RunConfig, root: Path, components: list[ComponentForecast]) -> list[StageForecast]:
+    documents = sum(row.documents for row in components)
+    text_bytes = sum(row.bytes for row in components)
+    effective_bytes = sum(row.effective_bytes for row in components)
+    copied = config.build.write_corpus
+    token_bytes = 2 if config.tokenizer.vocab_size < 65_500 else 4
+    table_memory = BASE_MEMORY_BYTES + documents * MEMORY_BYTES_PER_DOCUMENT
+    signatures = documents * config.dedup.num_perm * 4 if config.dedup.method == "minhash" else 0
+    needs = {
+        "download": (text_bytes * COMPRESSED_SHARE, BASE_MEMORY_BYTES),
+        "dedup": (documents * DISK_BYTES_PER_DOCUMENT + signatures, table_memory + signatures),
+        "plan": (documents * DISK_BYTES_PER_DOCUMENT, table_memory),
+        # Buckets and files of the corpus stand beside each other until the last is sorted.
+        "corpus": (
+            2 * effective_bytes * COMPRESSED_SHARE if copied else 0,
+            table_memory + effective_bytes / config.build.train_shards if copied else 0,
+        ),
+        "tokenizer": (4 << 20, BASE_MEMORY_BYTES + min(text_bytes, 8 << 30)),
+        "shards": (text_bytes * TOKENS_PER_BYTE * token_bytes * 2, table_memory),
+    }
+    return [
+        StageForecast(
+            stage=stage,
+            present=_present(root, stage, components),
+            disk_bytes=round(disk_bytes),
+            memory_bytes=round(memory_bytes),
+        )
+        for stage, (disk_bytes, memory_bytes) in needs.items()
+    ]
+
+
+def _present(root: Path, stage: str, components: list[ComponentForecast]) -> bool:
+    if stage == "download":
+        return all(row.counted == "on this disk" for row in components)
+    return read_manifest(root / stage) is not None

@@ -1,0 +1,1 @@
+"""Thin Click commands: each parses, calls one library function and prints its result object."""

@@ -1,0 +1,241 @@
+"""`pile components | download | dedup | build | why`: from sources to the plan and the corpus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pile_toolkit.cli.options import (
+    config_option,
+    json_option,
+    percent,
+    print_dry_run,
+    print_result,
+    root_option,
+    seed_option,
+    stage_options,
+    writing,
+)
+from pile_toolkit.core.console import print_table, reporter, size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@root_option
+@json_option
+def components(root: Path, as_json: bool) -> None:
+    """The 22 components as published: raw size, documents, epochs, share, mean document size, availability."""
+    from pipelines.catalog import components as catalog
+
+    print_result(catalog(), as_json=as_json, show=lambda rows: _show_components(rows, root))
+
+
+def _show_components(rows: Any, root: Path) -> None:
+    from pile_toolkit.core.components import downloaded_slugs, read_component
+
+    here = {slug: read_component(root, slug) for slug in downloaded_slugs(root)}
+    print_table(
+        ["slug", ">raw GiB", ">documents", ">epochs", ">weight", ">mean KiB", ">on this disk", "availability"],
+        [
+            (
+                row.slug,
+                f"{row.raw_gib:,.2f}",
+                f"{row.documents:,}",
+                f"{row.epochs:g}",
+                f"{row.weight:.2f}%",
+                f"{row.mean_document_kib:,.2f}",
+                f"{here[row.slug].documents:,}" if row.slug in here else "-",
+                row.availability,
+            )
+            for row in rows
+        ],
+    )
+
+
+@click.command()
+@click.argument("slugs", nargs=-1, metavar="[SLUG]...")
+@click.option("--all", "every", is_flag=True, help="All 22 components.")
+@click.option(
+    "--from",
+    "source",
+    default="sample:",
+    show_default=True,
+    help="sample: (built in), a folder with <slug>.jsonl.zst, an http(s) URL of one, or hf://owner/name.",
+)
+@click.option("--max-rejects", default=0, show_default=True, help="Bad lines to tolerate per component.")
+@stage_options
+def download(
+    slugs: tuple[str, ...],
+    every: bool,
+    source: str,
+    max_rejects: int,
+    root: Path,
+    jobs: int,
+    scheduler: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Bring components here and read them once from end to end.
+
+    \b
+    pile download --all                            the built-in sample, offline
+    pile download arxiv github --from ./my-pile    files are pointed at, not copied
+    pile download arxiv --from hf://owner/name
+    """
+    from pipelines.download import download as library
+
+    if every == bool(slugs):
+        raise click.UsageError("name components, or --all for the 22; `pile components` lists them")
+    if dry_run:
+        chosen = {"components": "all" if every else list(slugs), "from": source}
+        return print_dry_run("download", root / "components", chosen, as_json=as_json)
+    with writing(root):
+        result = library(
+            root,
+            components="all" if every else list(slugs),
+            source=source,
+            max_rejects=max_rejects,
+            jobs=jobs,
+            scheduler=scheduler,
+            reporter=reporter(),
+        )
+    return print_result(result, as_json=as_json, show=_show_download)
+
+
+def _show_download(result: Any) -> None:
+    rows = [
+        (row.slug, f"{row.files:,}", f"{row.documents:,}", size(row.text_bytes), f"{row.rejects:,}")
+        for row in result.components
+    ]
+    total = ("total", "", f"{result.documents:,}", size(result.text_bytes), f"{result.rejects:,}")
+    print_table(["component", ">files", ">documents", ">text", ">rejects"], [*rows, total])
+
+
+@click.command()
+@click.option(
+    "--method",
+    default="exact",
+    show_default=True,
+    type=click.Choice(["none", "exact", "minhash"]),
+    help="What counts as a duplicate.",
+)
+@click.option("--threshold", default=0.8, show_default=True, help="minhash: Jaccard similarity of 5-word shingles.")
+@click.option("--num-perm", default=128, show_default=True, help="minhash: length of a signature.")
+@stage_options
+def dedup(
+    method: Any, threshold: float, num_perm: int, root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool
+) -> None:
+    """Decide which documents are kept; of equal ones the first in catalog order stays."""
+    from pipelines.dedup import dedup as library
+
+    if dry_run:
+        parameters = {"method": method, "threshold": threshold, "num_perm": num_perm}
+        return print_dry_run("dedup", root / "dedup", parameters, as_json=as_json)
+    with writing(root):
+        result = library(
+            root,
+            method=method,
+            threshold=threshold,
+            num_perm=num_perm,
+            jobs=jobs,
+            scheduler=scheduler,
+            reporter=reporter(),
+        )
+    return print_result(result, as_json=as_json, show=_show_dedup)
+
+
+def _show_dedup(result: Any) -> None:
+    rows = [
+        (slug, f"{row.documents:,}", f"{row.kept:,}", f"{row.exact:,}", f"{row.near:,}")
+        for slug, row in result.components.items()
+    ]
+    print_table(["component", ">documents", ">kept", ">exact duplicates", ">near duplicates"], rows)
+    share = percent(result.removed, result.documents)
+    click.echo(f"{result.kept:,} of {result.documents:,} documents kept, {result.removed:,} removed ({share})")
+
+
+@click.command()
+@click.option("--weights", default="pile", show_default=True, help='"pile", or a TOML file of epochs per slug.')
+@click.option("--train-shards", default=30, show_default=True, help="Files of the train split.")
+@click.option("--val-share", default=0.001, show_default=True, help="Share of documents held out for validation.")
+@click.option("--test-share", default=0.001, show_default=True, help="Share of documents held out for testing.")
+@click.option("--write-corpus/--no-write-corpus", default=True, show_default=True, help="The .jsonl.zst files.")
+@seed_option
+@stage_options
+def build(
+    weights: Any,
+    train_shards: int,
+    val_share: float,
+    test_share: float,
+    write_corpus: bool,
+    seed: int,
+    root: Path,
+    jobs: int,
+    scheduler: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Plan the corpus (splits, copies, order) and write its files.
+
+    Tokenizer and shards follow the plan; the corpus files are for people and tools that want them.
+    """
+    from pipelines.build import build as library
+
+    parameters = {"weights": weights, "seed": seed, "val_share": val_share, "test_share": test_share}
+    if dry_run:
+        return print_dry_run("build", root / "plan", parameters, as_json=as_json)
+    with writing(root):
+        result = library(
+            root,
+            **parameters,
+            train_shards=train_shards,
+            write_corpus=write_corpus,
+            jobs=jobs,
+            scheduler=scheduler,
+            reporter=reporter(),
+        )
+    return print_result(result, as_json=as_json, show=_show_build)
+
+
+def _show_build(result: Any) -> None:
+    rows = [
+        (
+            slug,
+            f"{row.documents:,}",
+            f"{row.epochs:g}",
+            f"{row.copies:,}",
+            size(row.bytes),
+            percent(row.bytes, result.bytes),
+            f"{row.val_documents:,}",
+            f"{row.test_documents:,}",
+        )
+        for slug, row in result.components.items()
+    ]
+    columns = ["component", ">documents", ">epochs", ">copies", ">text", ">share", ">val", ">test"]
+    print_table(columns, rows)
+    click.echo(f"{result.documents:,} documents, {result.copies:,} copies, {size(result.bytes)} of text")
+    if result.without_held_out:
+        click.echo(f"without held-out documents: {', '.join(result.without_held_out)}")
+
+
+@click.command()
+@click.argument("document_id")
+@root_option
+@json_option
+@config_option
+def why(document_id: str, root: Path, as_json: bool) -> None:
+    """Every decision taken on one document.
+
+    DOCUMENT_ID is <slug>/<file>:<line>, for example arxiv/00.jsonl.zst:17
+    """
+    from pipelines.why import explain
+
+    print_result(explain(root, document_id), as_json=as_json, show=_show_why)
+
+
+def _show_why(decisions: Any) -> None:
+    for line in decisions.lines:
+        click.echo(line)

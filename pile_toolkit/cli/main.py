@@ -1,0 +1,132 @@
+"""`pile`: the front door. Commands are imported when they are called, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pile_toolkit import __version__
+from pile_toolkit.core.errors import PileError, UsageError
+
+PACKAGES = ("pipelines", "tokenizer", "shards", "trainer")
+# name: (module, attribute, line of help), in the order in which data flows.
+COMMANDS = {
+    "components": ("data", "components", "The 22 components: sizes, weights, availability, what is on this disk."),
+    "plan": ("run", "plan", "Bytes, documents, tokens and disk per stage, before anything runs."),
+    "run": ("run", "run", "All stages from one TOML file, in order; run again, it continues."),
+    "download": ("data", "download", "Bring components here: from a folder, a URL, hf:// or the built-in sample."),
+    "dedup": ("data", "dedup", "Decide which documents are kept: exact or MinHash deduplication."),
+    "build": ("data", "build", "Weights, held-out splits and order: the plan, and the corpus files."),
+    "tokenizer": ("tokenizer", "tokenizer", "Train, use and compare tokenizers."),
+    "shards": ("shards", "shards", "Write, mix, look at and check token shards."),
+    "train": ("train", "train", "Train a GPT-NeoX model on the shards."),
+    "export": ("train", "export", "A trained run as a Hugging Face model folder."),
+    "report": ("run", "report", "One HTML page about everything in a root folder."),
+    "verify": ("run", "verify", "Read every output again and name what no longer matches."),
+    "why": ("data", "why", "Every decision taken on one document."),
+    "doctor": ("run", "doctor", "Check Python, CPU, memory, disk, locks, torch and name clashes."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports them when they are called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """The names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Imports one command; a name that is none gets the nearest that is."""
+        if name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[name]
+        return getattr(importlib.import_module(f"pile_toolkit.cli.{module}"), attribute)
+
+    def resolve_command(self, context: click.Context, args: list[str]):
+        """As click does, with a suggestion for a misspelt name."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from pile_toolkit.core.config import nearest
+
+            raise UsageError(f"there is no command '{args[0]}'", hint=nearest(args[0], COMMANDS))
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="pile")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Rebuild a Pile-like corpus from its 22 components and train a GPT-NeoX model on it.
+
+    \b
+    All of it on the built-in sample, offline:
+      pile run pile.toml
+    Or stage by stage, each resumable:
+      pile download --all --from sample:
+      pile dedup && pile build --val-share 0.02 --test-share 0.02
+      pile tokenizer train && pile shards write
+      pile train debug --steps 100
+      pile report
+
+    Exit codes: 0 fine, 2 usage or configuration, 3 source unavailable, 4 corrupt data, 5 out of disk or memory,
+    75 busy: run again.
+    """
+    context.obj = {"debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command and ends the process with its exit code; an error is a sentence, not a traceback."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        refuse_foreign_packages()
+        cli(arguments, prog_name="pile", standalone_mode=False)
+    except PileError as error:
+        _fail(str(error), error.exit_code, debug=debug)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        _fail(None, error.exit_code, debug=debug)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted: finished parts are kept, run the same command to continue", 130, debug=debug)
+    except MemoryError:
+        _fail("out of memory\n  try: the same command with fewer --jobs", 5, debug=debug)
+    except BrokenPipeError:
+        # The reader of our output has seen enough; nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1, debug=debug)
+    except Exception as error:
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        _fail(f"unexpected {type(error).__name__}: {error}{notes}\n  try: pile --debug ...", 1, debug=debug)
+
+
+def _fail(message: str | None, exit_code: int, *, debug: bool) -> None:
+    if debug:
+        raise  # Called from the except clauses above only.
+    if message:
+        click.echo(f"error: {message}", err=True)
+    sys.exit(exit_code)
+
+
+def refuse_foreign_packages() -> None:
+    """Raises UsageError where another distribution's package stands in the place of one of ours."""
+    home = Path(__file__).resolve().parents[2]
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
+        if origin is None or origin.parent.parent != home:
+            raise UsageError(
+                f"the module '{name}' is not ours: Python finds {origin or 'none'}, expected {home / name}",
+                hint="pile doctor names its distribution; use a virtual environment without it",
+            )

@@ -1,0 +1,179 @@
+"""`pile run | plan | report | verify | doctor`: the whole root folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pile_toolkit.cli.options import (
+    dry_run_option,
+    jobs_option,
+    json_option,
+    percent,
+    print_result,
+    root_option,
+    scheduler_option,
+    writing,
+)
+from pile_toolkit.core.console import print_table, reporter, size
+
+CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False), default="pile.toml")
+
+
+def _overrides(**values: Any) -> dict[str, Any]:
+    return {key.replace("__", "."): value for key, value in values.items() if value is not None}
+
+
+@click.command()
+@CONFIG
+@click.option("--root", type=click.Path(file_okay=False), help="Instead of the file's root.")
+@click.option("--seed", type=int, help="Instead of the file's seed.")
+@click.option("--from", "source", help="Instead of download.from.")
+@click.option("--steps", type=click.IntRange(min=1), help="Instead of train.steps.")
+@click.option("--take-over", is_flag=True, help="Displace a run of another host that is gone.")
+@jobs_option
+@scheduler_option
+@dry_run_option
+@json_option
+def run(
+    config: Path,
+    root: str | None,
+    seed: int | None,
+    source: str | None,
+    steps: int | None,
+    take_over: bool,
+    jobs: int,
+    scheduler: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """All stages of CONFIG (default pile.toml), in order; what is up to date is passed over."""
+    from pile_toolkit.chain.run import run as library
+
+    overrides = _overrides(root=root, seed=seed, download__from=source, train__steps=steps)
+    if dry_run:
+        return _plan(config, overrides, as_json=as_json)
+    result = library(
+        config, overrides=overrides, jobs=jobs, scheduler=scheduler, take_over=take_over, reporter=reporter()
+    )
+    return print_result(result, as_json=as_json, show=_show_run)
+
+
+def _show_run(result: Any) -> None:
+    print_table(
+        ["stage", "state", ">seconds", "result"],
+        [
+            (row.stage, "up to date" if row.up_to_date else "done", f"{row.elapsed_s:.1f}", row.facts)
+            for row in result.stages
+        ],
+    )
+    if result.up_to_date:
+        click.echo(f"all {len(result.stages)} stages are up to date")
+    if result.last_loss is not None:
+        click.echo(f"loss {result.first_loss:.3f} -> {result.last_loss:.3f}")
+    click.echo(f"report: {result.report}")
+
+
+@click.command()
+@CONFIG
+@click.option("--root", type=click.Path(file_okay=False), help="Instead of the file's root.")
+@json_option
+def plan(config: Path, root: str | None, as_json: bool) -> None:
+    """What a run of CONFIG would make: documents, bytes and tokens per component, disk and memory per stage.
+
+    Counts are measured where components are on this disk, and the published ones elsewhere. Exit code 5 where
+    something will not fit.
+    """
+    _plan(config, _overrides(root=root), as_json=as_json)
+
+
+def _plan(config: Path, overrides: dict[str, Any], *, as_json: bool) -> None:
+    from pile_toolkit.chain.forecast import plan as library
+    from pile_toolkit.chain.forecast import refuse_what_does_not_fit
+
+    forecast = library(config, overrides=overrides)
+    print_result(forecast, as_json=as_json, show=_show_plan)
+    refuse_what_does_not_fit(forecast)
+
+
+def _show_plan(result: Any) -> None:
+    rows = [
+        (
+            row.slug,
+            f"{row.documents:,}",
+            size(row.bytes),
+            f"{row.epochs:g}",
+            size(row.effective_bytes),
+            percent(row.effective_bytes, result.effective_bytes),
+            f"{row.tokens:,}",
+            row.counted,
+        )
+        for row in result.components
+    ]
+    columns = ["component", ">documents", ">text", ">epochs", ">with copies", ">share", ">tokens", "counts"]
+    print_table(columns, rows)
+    print_table(
+        ["stage", "state", ">disk", ">memory"],
+        [
+            (row.stage, "present" if row.present else "to do", size(row.disk_bytes), size(row.memory_bytes))
+            for row in result.stages
+        ],
+    )
+    free = f"{size(result.free_disk_bytes)} of disk and {size(result.free_memory_bytes)} of memory are free"
+    click.echo(f"{result.tokens:,} tokens expected; {free}")
+
+
+@click.command()
+@root_option
+@json_option
+def report(root: Path, as_json: bool) -> None:
+    """One self-contained HTML page about everything in the root: tables, mixture, lengths, loss."""
+    from pile_toolkit.report.render import write_report
+
+    with writing(root):
+        result = write_report(root, reporter=reporter())
+    print_result(result, as_json=as_json, show=lambda made: click.echo(made.path))
+
+
+@click.command()
+@root_option
+@json_option
+def verify(root: Path, as_json: bool) -> None:
+    """Read every finished output again; a file that changed is named with the command that repairs it."""
+    from pile_toolkit.chain.verify import refuse_faults
+    from pile_toolkit.chain.verify import verify as library
+
+    result = library(root, reporter=reporter())
+    print_result(result, as_json=as_json, show=_show_verified)
+    refuse_faults(result)
+
+
+def _show_verified(result: Any) -> None:
+    for fault in result.faults:
+        click.echo(f"{fault.stage}: {fault.path} {fault.fact}\n  repair: {fault.repair}")
+    state = f"{len(result.faults)} damaged" if result.faults else "all as their manifests say"
+    click.echo(f"{result.files:,} files of {result.stages} outputs, {size(result.bytes)}: {state}")
+
+
+@click.command()
+@root_option
+@json_option
+@click.pass_context
+def doctor(context: click.Context, root: Path, as_json: bool) -> None:
+    """Look for what stands in the way of a run; exit code 2 where something does."""
+    from pile_toolkit.chain.doctor import examine
+
+    result = examine(root)
+    print_result(result, as_json=as_json, show=_show_checks)
+    if not result.healthy:
+        context.exit(2)
+
+
+def _show_checks(result: Any) -> None:
+    colours = {"ok": "green", "warning": "yellow", "failed": "red"}
+    for check in result.checks:
+        click.echo(f"{click.style(f'{check.state:<8}', fg=colours[check.state])}{check.name:<12}{check.fact}")
+        if check.hint:
+            click.echo(f"{'':<20}try: {check.hint}")

@@ -1,0 +1,155 @@
+"""`pile tokenizer train | encode | decode | compare | show`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pile_toolkit.cli.options import (
+    config_option,
+    dry_run_option,
+    json_option,
+    print_dry_run,
+    print_result,
+    root_option,
+    writing,
+)
+from pile_toolkit.core.console import print_table, reporter
+from pile_toolkit.core.errors import UsageError
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+tokenizer_option = click.option(
+    "--tokenizer", type=FILE, default=None, show_default="that of the root", help="A tokenizer.json."
+)
+
+
+@click.group()
+def tokenizer() -> None:
+    """Train, use and compare byte-level BPE tokenizers of the GPT-NeoX kind."""
+
+
+@tokenizer.command()
+@click.option("--vocab-size", default=50257, show_default=True, help="All ids: special, bytes, merges, runs of spaces.")
+@click.option("--max-space-run", default=24, show_default=True, help="Longest run of spaces that is one token.")
+@root_option
+@dry_run_option
+@json_option
+@config_option
+def train(vocab_size: int, max_space_run: int, root: Path, dry_run: bool, as_json: bool) -> None:
+    """Train on the train split of the plan, every document counted as often as it is copied."""
+    from tokenizer.stage import train_on_plan
+
+    parameters = {"vocab_size": vocab_size, "max_space_run": max_space_run}
+    if dry_run:
+        return print_dry_run("tokenizer", root / "tokenizer", parameters, as_json=as_json)
+    with writing(root):
+        result = train_on_plan(root, **parameters, reporter=reporter())
+    return print_result(result, as_json=as_json, show=_show_trained)
+
+
+def _show_trained(result: Any) -> None:
+    click.echo(f"{result.vocab_size:,} ids ({result.merges:,} merges) from {result.copies:,} copies")
+    click.echo(f"{result.folder}/tokenizer.json")
+
+
+@tokenizer.command()
+@click.argument("text", required=False)
+@tokenizer_option
+@click.option("--allow-special", is_flag=True, help="Let <|endoftext|> in the text be the token, not text.")
+@root_option
+@json_option
+def encode(text: str | None, tokenizer: Path | None, allow_special: bool, root: Path, as_json: bool) -> None:
+    """Ids of TEXT, or of standard input."""
+    encoder = _load(tokenizer, root)
+    ids = encoder.encode(_input(text), allow_special=allow_special).tolist()
+    print_result({"ids": ids}, as_json=as_json, show=lambda result: click.echo(" ".join(map(str, result["ids"]))))
+
+
+@tokenizer.command()
+@click.argument("ids", nargs=-1, type=int)
+@tokenizer_option
+@root_option
+@json_option
+def decode(ids: tuple[int, ...], tokenizer: Path | None, root: Path, as_json: bool) -> None:
+    """The text of IDS, or of the numbers on standard input."""
+    try:
+        numbers = list(ids) or [int(word) for word in _input(None).split()]
+    except ValueError as error:
+        raise UsageError(f"ids are whole numbers: {error}", hint="pile tokenizer decode 12 345") from error
+    text = _load(tokenizer, root).decode(numbers)
+    print_result({"text": text}, as_json=as_json, show=lambda result: click.echo(result["text"]))
+
+
+@tokenizer.command()
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE FILE...")
+@click.option("--data", type=click.Choice(["train", "val", "test"]), default="val", show_default=True, help="Split.")
+@root_option
+@json_option
+def compare(files: tuple[Path, ...], data: str, root: Path, as_json: bool) -> None:
+    """Tokens and bytes per token of two or more tokenizer.json files on a split, per component and in all."""
+    from pile_toolkit.core.plan import Plan
+    from tokenizer.compare import compare as library
+    from tokenizer.encoder import Encoder
+
+    names = [str(file) for file in files]
+    plan = Plan.read(root)
+    table = library(dict(zip(names, map(Encoder.load, files), strict=True)), plan.component_texts(data))
+    print_result(table, as_json=as_json, show=_show_comparison)
+
+
+def _show_comparison(table: Any) -> None:
+    columns = ["component", ">documents", ">bytes"]
+    for name in table.encoders:
+        columns += [f">tokens {Path(name).name}", ">bytes/token", ">ratio"]
+    rows = []
+    for row in (*table.rows, table.total):
+        cells = [row.component, f"{row.documents:,}", f"{row.bytes:,}"]
+        for name in table.encoders:
+            cells += [f"{row.tokens[name]:,}", _number(row.bytes_per_token[name]), _number(row.ratio[name])]
+        rows.append(cells)
+    print_table(columns, rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+@tokenizer.command()
+@click.argument("text", required=False)
+@tokenizer_option
+@root_option
+@json_option
+def show(text: str | None, tokenizer: Path | None, root: Path, as_json: bool) -> None:
+    """TEXT, or standard input, with every token in its own colour; a separator where there are no colours."""
+    from tokenizer.show import boundaries
+
+    pieces = [piece.decode(errors="backslashreplace") for piece in boundaries(_load(tokenizer, root), _input(text))]
+    print_result({"tokens": pieces}, as_json=as_json, show=_show_pieces)
+
+
+def _show_pieces(result: dict[str, list[str]]) -> None:
+    pieces = result["tokens"]
+    if sys.stdout.isatty():
+        backgrounds = ("blue", "green", "magenta", "cyan")
+        click.echo("".join(click.style(p, bg=backgrounds[n % 4], fg="white") for n, p in enumerate(pieces)))
+    else:
+        click.echo("|".join(pieces))
+    click.echo(f"{len(pieces):,} tokens")
+
+
+def _load(tokenizer: Path | None, root: Path) -> Any:
+    from tokenizer.encoder import Encoder
+
+    return Encoder.load(tokenizer or root / "tokenizer" / "tokenizer.json")
+
+
+def _input(text: str | None) -> str:
+    if text is not None:
+        return text
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8: {error}") from error

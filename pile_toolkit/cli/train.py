@@ -1,0 +1,81 @@
+"""`pile train | export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pile_toolkit.cli.options import dry_run_option, json_option, print_dry_run, print_result, root_option
+from pile_toolkit.core.console import reporter
+from pile_toolkit.core.errors import UsageError
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--steps", type=click.IntRange(min=1), help="Instead of the recipe's number of steps.")
+@click.option("--name", help="Folder under runs/.  [default: the recipe's name]")
+@click.option("--mix", help="Train on mixes/NAME instead of shards/.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a key of the recipe.")
+@root_option
+@dry_run_option
+@json_option
+def train(
+    recipe: str,
+    steps: int | None,
+    name: str | None,
+    mix: str | None,
+    assignments: tuple[str, ...],
+    root: Path,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Train RECIPE, a name or a TOML file, on the shards of the root; a run that was cut off continues.
+
+    \b
+    pile train debug --steps 100
+    pile train debug --set optimizer.learning_rate=1e-3 --name slow
+    torchrun --nproc-per-node 2 -m pile_toolkit train debug
+    """
+    from pile_toolkit.chain.stages import train as library
+    from trainer.config import load_recipe
+
+    overrides = dict(_assignment(text) for text in assignments)
+    if dry_run:
+        loaded = load_recipe(recipe, overrides)
+        parameters = {"recipe": recipe, "steps": steps or loaded.train.steps, **overrides}
+        return print_dry_run("train", root / "runs" / (name or Path(recipe).stem), parameters, as_json=as_json)
+    result = library(recipe, root=root, steps=steps, name=name, mix=mix, overrides=overrides, reporter=reporter())
+    return print_result(result, as_json=as_json, show=_show_trained)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text} has no '='", hint="--set optimizer.learning_rate=1e-3")
+    return key.strip(), value.strip()
+
+
+def _show_trained(result: Any) -> None:
+    click.echo(f"{result.parameters:,} parameters, {result.steps:,} steps, {result.tokens:,} tokens")
+    click.echo(f"loss {result.first_loss:.4f} to {result.last_loss:.4f}")
+    if result.validation_loss is not None:
+        bits = result.validation_bits_per_byte
+        click.echo(f"validation loss {result.validation_loss:.4f}" + (f", {bits:.4f} bits per byte" if bits else ""))
+    click.echo(result.folder)
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--to", "kind", type=click.Choice(["hf"]), default="hf", show_default=True, help="Format.")
+@click.option("--tokenizer", type=click.Path(path_type=Path, dir_okay=False), help="tokenizer.json to put beside it.")
+@root_option
+@json_option
+def export(checkpoint: Path, target: Path, kind: str, tokenizer: Path | None, root: Path, as_json: bool) -> None:
+    """CHECKPOINT, a run folder or one step of it, as a Hugging Face model folder TARGET."""
+    from pile_toolkit.chain.stages import export as library
+
+    files = library(checkpoint, target, to=kind, tokenizer=tokenizer or root / "tokenizer" / "tokenizer.json")
+    print_result(files, as_json=as_json, show=lambda result: click.echo("\n".join(result.files)))

@@ -1,0 +1,140 @@
+"""Tokenizer, shards and runs in, what the report says of them out: vocabulary, tokens per component, loss curves."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pile_toolkit.core.plan import SPLITS
+from pile_toolkit.core.stages import StageResult
+from pile_toolkit.report import data
+from pile_toolkit.report.gather import counts_of, elapsed_s
+from shards.stage import ShardsResult
+from shards.stats import shard_stats
+from tokenizer.encoder import Encoder
+from tokenizer.layout import byte_characters
+from tokenizer.stage import TOKENIZER_FILE, TokenizerResult
+from trainer.metrics import METRICS, median_tokens_per_s, read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pile_toolkit.report.gather import Finished
+
+LONGEST_TOKENS = 24
+# More points than a curve on a screen has pixels for are averaged.
+CURVE_POINTS = 300
+
+
+def vocabulary(stage: Finished) -> data.Vocabulary:
+    """The tokenizer that was trained here, taken apart."""
+    result = counts_of(TokenizerResult, stage)
+    encoder = Encoder.load(stage.folder / TOKENIZER_FILE)
+    kinds = _kinds(encoder)
+    merged = {token_id: len(encoder.token_bytes(token_id)) for token_id in kinds["merged"]}
+    longest = sorted(merged, key=lambda token_id: (-merged[token_id], token_id))[:LONGEST_TOKENS]
+    return data.Vocabulary(
+        vocab_size=result.vocab_size,
+        merges=result.merges,
+        documents=result.documents,
+        copies=result.copies,
+        bytes=result.bytes,
+        parts=[
+            data.VocabularyPart(name=name, tokens=len(ids), first_id=min(ids), last_id=max(ids))
+            for name, ids in kinds.items()
+            if ids
+        ],
+        lengths=dict(sorted(Counter(merged.values()).items())),
+        longest=[
+            data.Token(id=token_id, text=encoder.token(token_id), bytes=merged[token_id]) for token_id in longest
+        ],
+    )
+
+
+def _kinds(encoder: Encoder) -> dict[str, list[int]]:
+    """Every id under the kind of its token."""
+    added = {token.id: token for token in encoder.definition.added_tokens}
+    alphabet = set(byte_characters())
+    kinds: dict[str, list[int]] = {"special": [], "byte": [], "merged": [], "run of spaces": [], "other added": []}
+    for token_id, token in added.items():
+        kind = "special" if token.special else "run of spaces" if not token.content.strip(" ") else "other added"
+        kinds[kind].append(token_id)
+    for token, token_id in encoder.definition.vocab.items():
+        if token_id not in added:
+            kinds["byte" if token in alphabet else "merged"].append(token_id)
+    return kinds
+
+
+def shards(stage: Finished) -> data.Shards:
+    """Every split that has shards, counted over its index."""
+    result = counts_of(ShardsResult, stage)
+    sizes: Counter[str] = Counter()
+    for output in stage.manifest.outputs:
+        sizes[output.path.split(".")[0]] += output.bytes
+    return data.Shards(
+        vocab_size=result.vocab_size,
+        tokenizer=result.tokenizer,
+        dtype=result.dtype,
+        splits=[
+            data.SplitShards(
+                split=split,
+                file_bytes=sizes[split],
+                # As the root knows it, so that a moved root says the same.
+                stats=msgspec.structs.replace(shard_stats(stage.folder / split), prefix=f"{stage.name}/{split}"),
+            )
+            for split in SPLITS
+            if split in result.splits
+        ],
+    )
+
+
+class RunCounts(StageResult, frozen=True, kw_only=True):
+    """What the manifest of a run counts."""
+
+    recipe: str
+    parameters: int
+    steps: int
+    tokens: int
+    first_loss: float
+    last_loss: float
+    validation_loss: float | None
+    validation_bits_per_byte: float | None
+
+
+def run(stage: Finished) -> data.Run:
+    """One finished training with its curves."""
+    rows = read_rows(stage.folder / METRICS)
+    recipe = stage.folder / "recipe.toml"
+    counts = msgspec.structs.asdict(counts_of(RunCounts, stage))
+    return data.Run(
+        name=stage.folder.name,
+        recipe_toml=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+        tokens_per_s=median_tokens_per_s(stage.folder),
+        elapsed_s=elapsed_s(stage),
+        losses=list(_losses([row for row in rows if "loss" in row])),
+        validations=list(_validations(rows)),
+        **{name: value for name, value in counts.items() if name not in ("folder", "up_to_date")},
+    )
+
+
+def _losses(rows: list[dict[str, Any]]) -> Iterator[data.LossPoint]:
+    at_once = -(-len(rows) // CURVE_POINTS)
+    for start in range(0, len(rows), at_once or 1):
+        some = rows[start : start + at_once]
+        yield data.LossPoint(
+            first_step=some[0]["step"],
+            last_step=some[-1]["step"],
+            loss=statistics.fmean(row["loss"] for row in some) if len(some) > 1 else some[0]["loss"],
+            learning_rate=some[-1]["learning_rate"],
+        )
+
+
+def _validations(rows: Iterable[dict[str, Any]]) -> Iterator[data.ValidationPoint]:
+    for row in rows:
+        if "validation_loss" in row:
+            yield data.ValidationPoint(
+                step=row["step"], loss=row["validation_loss"], bits_per_byte=row.get("validation_bits_per_byte")
+            )

@@ -1,0 +1,289 @@
+"""What stands behind `--from` in, the document files of a component out: sample:, a folder, a URL or hf://owner/name.
+
+A folder's files are pointed at, not copied; a URL's land in `raw/`; the sample and a Hugging Face dataset are written
+as `00.jsonl.zst`. What a source does not have is SourceUnavailable with the ways that remain, never something else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+import zstandard
+
+from pile_toolkit.core.documents import DocumentWriter
+from pile_toolkit.core.errors import CorruptData, SourceUnavailable, UsageError
+from pipelines.catalog import component as catalog_component
+from pipelines.catalog import named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pile_toolkit.core.console import Reporter
+    from pile_toolkit.core.remote import RetryPolicy
+    from pipelines.catalog import Component
+
+SUFFIX = ".jsonl.zst"
+DOCUMENTS_FILE = f"00{SUFFIX}"
+SUMS_FILE = "SHA256SUMS"
+DEFAULT = "default"
+KNOWN_FORMS = "sample:, a folder, https://host/folder/, hf://owner/name"
+_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_SUMS_LINE = re.compile(r"(?P<sha256>[0-9A-Fa-f]{64}) [ *](?:\./)?(?P<name>.+)")
+
+
+class Source(Protocol):
+    """Where one component comes from."""
+
+    def parameters(self) -> dict[str, Any]:
+        """What the documents depend on, fit for a manifest: no credentials."""
+
+    def fetch(self, component: Component, folder: Path, reporter: Reporter) -> list[Path]:
+        """The component's document files, in sorted name order; what has to be written goes into `folder`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSource:
+    """Stand-in documents made on this machine."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The sample depends on the Python installation, which its fingerprint names."""
+        from pipelines.sample import sample_fingerprint
+
+        return {"from": "sample:", "fingerprint": sample_fingerprint()}
+
+    def fetch(self, component: Component, folder: Path, reporter: Reporter) -> list[Path]:
+        """Writes the component's stand-ins as one file."""
+        from pipelines.sample import sample_documents
+
+        path = folder / DOCUMENTS_FILE
+        with DocumentWriter(path) as writer:
+            for text, meta in sample_documents(component.slug):
+                writer.write(text, {"pile_set_name": component.name, **meta})
+        return [path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSource:
+    """`<slug>.jsonl.zst` or `<slug>/*.jsonl.zst` of a folder, or one file that is the component."""
+
+    path: Path
+    slug: str
+
+    def parameters(self) -> dict[str, Any]:
+        """The path and the names there: a file that is added later is another source."""
+        return {"from": str(self.path), "files": [path.name for path in self._files()]}
+
+    def fetch(self, component: Component, folder: Path, reporter: Reporter) -> list[Path]:
+        """Points at the files. Raises SourceUnavailable where there are none, UsageError where it is unclear which."""
+        files = self._files()
+        if not files:
+            raise _nothing_for(component, f"{self.path} has neither {self.slug}{SUFFIX} nor {self.slug}/*{SUFFIX}")
+        return files
+
+    def _files(self) -> list[Path]:
+        if self.path.is_file():
+            return [self.path]
+        one, several = self.path / f"{self.slug}{SUFFIX}", sorted((self.path / self.slug).glob(f"*{SUFFIX}"))
+        if one.is_file() and several:
+            raise UsageError(f"{self.path} has both {one.name} and {self.slug}/", hint="remove or rename one of them")
+        return [one] if one.is_file() else several
+
+
+@dataclass(frozen=True, kw_only=True)
+class UrlSource:
+    """`<base>/<slug>.jsonl.zst` of a server, or one address that is the component."""
+
+    url: str
+    slug: str
+    policy: RetryPolicy | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """The address without what is secret in it."""
+        from pile_toolkit.core.remote import mask_url
+
+        return {"from": mask_url(self.address())}
+
+    def fetch(self, component: Component, folder: Path, reporter: Reporter) -> list[Path]:
+        """Downloads into `raw/`, checked against the server's SHA256SUMS where it has one.
+
+        Raises SourceUnavailable, CorruptData or OutOfSpace as `download_file` does.
+        """
+        from pile_toolkit.core.remote import download_file
+
+        target = folder / "raw" / f"{self.slug}{SUFFIX}"
+        try:
+            with contextlib.ExitStack() as stack:
+                download_file(
+                    [self.address()],
+                    target,
+                    sha256=self._published_sha256(),
+                    on_progress=_progress(reporter, self.slug, stack),
+                    policy=self.policy,
+                )
+        except SourceUnavailable as error:
+            raise _nothing_for(component, error.message) from error
+        return [target]
+
+    def address(self) -> str:
+        """The address of the component's file; a query, such as a token, stays behind the path."""
+        parts = urlsplit(self.url)
+        if parts.path.endswith(SUFFIX):
+            return self.url
+        return parts._replace(path=f"{parts.path.rstrip('/')}/{self.slug}{SUFFIX}").geturl()
+
+    def _published_sha256(self) -> str | None:
+        from pile_toolkit.core.remote import read_url
+
+        parts = urlsplit(self.address())
+        folder, _, name = parts.path.rpartition("/")
+        sums = read_url(parts._replace(path=f"{folder}/{SUMS_FILE}").geturl(), policy=self.policy)
+        lines = map(_SUMS_LINE.fullmatch, (sums or b"").decode(errors="replace").splitlines())
+        return next((line["sha256"].lower() for line in lines if line and line["name"] == name), None)
+
+
+def _progress(reporter: Reporter, label: str, stack: contextlib.ExitStack) -> Callable[[int, int | None], None]:
+    # How much there is to come is known only when the first answer is there.
+    advance: Callable[[int], None] | None = None
+    last_bytes = 0
+
+    def on_progress(done_bytes: int, total_bytes: int | None) -> None:
+        nonlocal advance, last_bytes
+        if advance is None:
+            advance = stack.enter_context(reporter.progress(label, total=total_bytes or 0, unit="bytes"))
+        advance(done_bytes - last_bytes)
+        last_bytes = done_bytes
+
+    return on_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource:
+    """The rows of a Hugging Face dataset whose `meta.pile_set_name` is the component's; `name` is owner/name."""
+
+    name: str
+    revision: str | None = None
+    split: str = "train"
+
+    def parameters(self) -> dict[str, Any]:
+        """Which dataset; without a revision it is the newest one at the time of the download."""
+        return {"from": f"hf://{self.name}", "revision": self.revision, "split": self.split}
+
+    def fetch(self, component: Component, folder: Path, reporter: Reporter) -> list[Path]:
+        """Streams the split once and writes the component's rows, in the dataset's order, as one file.
+
+        Raises SourceUnavailable where the dataset cannot be read or holds no such row, CorruptData for a row that is
+        no document.
+        """
+        path, rows, label = folder / DOCUMENTS_FILE, 0, f"{component.slug} from {self.name}"
+        with reporter.progress(label, total=0, unit="rows") as advance, DocumentWriter(path) as writer:
+            for rows, row in enumerate(self._rows(component), start=1):
+                text, meta = self._document(rows, row)
+                if named(meta["pile_set_name"]) == component:
+                    writer.write(text, meta)
+                advance(1)
+            if writer.documents == 0:
+                fact = f"none of the {rows:,} rows of {self.name} has meta.pile_set_name '{component.name}'"
+                raise _nothing_for(component, fact)
+        return [path]
+
+    def _rows(self, component: Component) -> Iterator[dict[str, Any]]:
+        try:
+            from datasets import load_dataset
+            from datasets.exceptions import DatasetsError
+        except ImportError as error:
+            raise UsageError(
+                "hf:// needs the package datasets, which is not installed", hint="pip install 'pile-toolkit[hub]'"
+            ) from error
+        try:
+            try:
+                rows = load_dataset(self.name, revision=self.revision, split=self.split, streaming=True)
+            except ValueError as error:
+                raise UsageError(f"hf://{self.name} cannot be read as asked: {error}") from error
+            yield from rows
+        except (OSError, DatasetsError) as error:
+            raise _nothing_for(component, f"hf://{self.name} cannot be read: {error}") from error
+        # What the library makes of bad JSON, of an empty or cut file, and of a file that is no zstd.
+        except (ValueError, RuntimeError, StopIteration, zstandard.ZstdError) as error:
+            raise CorruptData(f"hf://{self.name} holds a damaged file: {error}") from error
+
+    def _document(self, number: int, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        text, meta = row.get("text"), row.get("meta")
+        if isinstance(text, str) and isinstance(meta, dict) and isinstance(meta.get("pile_set_name"), str):
+            return text, meta
+        columns = ", ".join(f"{name} ({type(value).__name__})" for name, value in row.items())
+        raise CorruptData(
+            f"row {number:,} of hf://{self.name} is no document of the Pile: text and meta.pile_set_name are wanted, "
+            f"its columns are {columns}",
+            hint="choose a dataset that keeps meta.pile_set_name",
+        )
+
+
+def parse_source(text: str, *, slug: str) -> Source:
+    """One way in for one component. Raises UsageError for a form that is not known and a folder that is not there."""
+    if text == "sample:":
+        return SampleSource()
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return _folder_source(text, slug)
+    if scheme in ("http", "https"):
+        return UrlSource(url=text, slug=slug)
+    if scheme == "hf":
+        return _hub_source(text, rest)
+    raise UsageError(f"'{scheme}://' is no way in", hint=f"known are: {KNOWN_FORMS}")
+
+
+def _folder_source(text: str, slug: str) -> FolderSource:
+    path = Path(text).expanduser().absolute()
+    if not path.exists():
+        hint = "did you mean 'sample:'?" if text.lower() == "sample" else f"known forms: {KNOWN_FORMS}"
+        raise UsageError(f"there is no folder {path}", hint=hint)
+    if path.is_file() and not path.name.endswith(SUFFIX):
+        raise UsageError(f"{path} is not a {SUFFIX} file", hint=f"known forms: {KNOWN_FORMS}")
+    return FolderSource(path=path, slug=slug)
+
+
+def _hub_source(text: str, rest: str) -> HubSource:
+    name, _, query = rest.partition("?")
+    options = parse_qs(query, keep_blank_values=True)
+    match = _HUB_NAME.fullmatch(name)
+    if match is None or not options.keys() <= {"split"}:
+        raise UsageError(f"'{text}' names no dataset", hint="hf://owner/name, hf://owner/name@revision?split=train")
+    return HubSource(name=match["name"], revision=match["revision"], split=options.get("split", ["train"])[-1])
+
+
+def parse_sources(setting: str | Mapping[str, str]) -> Callable[[str], Source]:
+    """From the `from` of a configuration, the source of each slug: one for all, or a table of slugs with a `default`.
+
+    All of it is parsed here, so that an error is found before anything runs. The function raises UsageError for a slug
+    that has no source, and where a single file would have to be two components.
+    """
+    table = {DEFAULT: setting} if isinstance(setting, str) else dict(setting)
+    for slug, text in table.items():
+        parse_source(text, slug=slug if slug == DEFAULT else catalog_component(slug).slug)
+    owner: dict[str, str] = {}
+
+    def source_of(slug: str) -> Source:
+        text = table.get(slug, table.get(DEFAULT))
+        if text is None:
+            raise UsageError(f"no source is named for '{slug}'", hint='from = { default = "sample:" }')
+        if _is_one_file(text) and owner.setdefault(text, slug) != slug:
+            raise UsageError(
+                f"{text} is one file and cannot be both '{owner[text]}' and '{slug}'",
+                hint="name one component, or a folder that has a file for each",
+            )
+        return parse_source(text, slug=slug)
+
+    return source_of
+
+
+def _is_one_file(text: str) -> bool:
+    return urlsplit(text).path.endswith(SUFFIX)
+
+
+def _nothing_for(component: Component, fact: str) -> SourceUnavailable:
+    return SourceUnavailable(f"{fact}. {component.ways_left()}", hint="name another source with --from")

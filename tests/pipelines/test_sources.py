@@ -1,0 +1,335 @@
+"""Every way in of `--from`: the documents of a component as the source has them, or a word on what remains."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import zstandard
+
+from pile_toolkit.core.console import SILENT
+from pile_toolkit.core.documents import read_documents
+from pile_toolkit.core.errors import CorruptData, SourceUnavailable, UsageError
+from pile_toolkit.core.remote import RetryPolicy
+from pipelines.catalog import component
+from pipelines.sources import FolderSource, HubSource, SampleSource, UrlSource, parse_source, parse_sources
+
+ARXIV, GITHUB, NIH = component("arxiv"), component("github"), component("nih-exporter")
+
+
+def write_rows(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    path.write_bytes(zstandard.compress(lines))
+    return path
+
+
+def row(text, name="ArXiv", **meta):
+    return {"text": text, "meta": {"pile_set_name": name, **meta}}
+
+
+def rows_of(paths):
+    return [
+        {"text": document.text, "meta": json.loads(document.meta)}
+        for path in paths
+        for document in read_documents(path)
+    ]
+
+
+def test_a_folder_with_a_file_per_component_is_pointed_at(tmp_path):
+    path = write_rows(tmp_path / "pile" / "arxiv.jsonl.zst", [row("a")])
+    source = parse_source(str(tmp_path / "pile"), slug="arxiv")
+    assert source.fetch(ARXIV, tmp_path / "root", SILENT) == [path]
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_folder_with_a_folder_per_component_gives_its_files_in_name_order(tmp_path):
+    names = ["b.jsonl.zst", "a.jsonl.zst", "10.jsonl.zst", "9.jsonl.zst"]
+    for name in names:
+        write_rows(tmp_path / "arxiv" / name, [row(name)])
+    write_rows(tmp_path / "arxiv" / "readme.txt", [])
+    paths = parse_source(str(tmp_path), slug="arxiv").fetch(ARXIV, tmp_path, SILENT)
+    assert [path.name for path in paths] == sorted(names)
+
+
+def test_a_file_that_is_added_later_makes_it_another_source(tmp_path):
+    write_rows(tmp_path / "arxiv" / "a.jsonl.zst", [row("a")])
+    before = parse_source(str(tmp_path), slug="arxiv").parameters()
+    write_rows(tmp_path / "github" / "a.jsonl.zst", [row("a")])
+    assert parse_source(str(tmp_path), slug="arxiv").parameters() == before
+    write_rows(tmp_path / "arxiv" / "b.jsonl.zst", [row("b")])
+    assert parse_source(str(tmp_path), slug="arxiv").parameters() != before
+
+
+def test_a_folder_without_the_component_says_what_was_looked_for_and_what_remains(tmp_path):
+    write_rows(tmp_path / "arxiv.jsonl.zst", [row("a")])
+    with pytest.raises(SourceUnavailable) as error:
+        parse_source(str(tmp_path), slug="github").fetch(GITHUB, tmp_path, SILENT)
+    assert f"{tmp_path} has neither github.jsonl.zst nor github/*.jsonl.zst" in error.value.message
+    assert "withdrawn mirror; rebuildable" in error.value.message
+    assert "hf://monology/pile-uncopyrighted" in error.value.message
+
+
+def test_a_component_that_is_there_twice_is_unclear(tmp_path):
+    write_rows(tmp_path / "arxiv.jsonl.zst", [row("a")])
+    write_rows(tmp_path / "arxiv" / "a.jsonl.zst", [row("a")])
+    with pytest.raises(UsageError, match=r"has both arxiv.jsonl.zst and arxiv/"):
+        parse_source(str(tmp_path), slug="arxiv").fetch(ARXIV, tmp_path, SILENT)
+
+
+def test_the_sample_is_written_as_documents_that_name_their_component(tmp_path):
+    from pipelines.sample import sample_documents
+
+    source = parse_source("sample:", slug="nih-exporter")
+    paths = source.fetch(NIH, tmp_path, SILENT)
+    assert paths == [tmp_path / "00.jsonl.zst"]
+    expected = [row(text, "NIH ExPorter", **meta) for text, meta in sample_documents("nih-exporter")]
+    assert rows_of(paths) == expected != []
+    assert source.parameters().keys() == {"from", "fingerprint"}
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        # The static server of the standard library looks for the query in the file name.
+        self.path = self.path.partition("?")[0]
+        super().do_GET()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder and the address under which a static server on loopback shows it."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}", server.asked
+        server.shutdown()
+        thread.join()
+
+
+def url_source(url, slug="arxiv"):
+    return UrlSource(url=url, slug=slug, policy=RetryPolicy(sleep=lambda seconds: None))
+
+
+@pytest.mark.parametrize("base", ["/pile/", "/pile", "/pile/?token=t0p", "/pile/arxiv.jsonl.zst"])
+def test_a_server_gives_the_file_of_the_component(served, tmp_path, base):
+    folder, host, asked = served
+    path = write_rows(folder / "pile" / "arxiv.jsonl.zst", [row("a"), row("b")])
+    source = url_source(host + base)
+    paths = source.fetch(ARXIV, tmp_path / "arxiv", SILENT)
+    assert paths == [tmp_path / "arxiv" / "raw" / "arxiv.jsonl.zst"]
+    assert paths[0].read_bytes() == path.read_bytes()
+    assert [name.partition("?")[0] for name in asked] == ["/pile/SHA256SUMS", "/pile/arxiv.jsonl.zst"]
+    assert "t0p" not in str(source.parameters())
+
+
+@pytest.mark.parametrize("form", ["{hash}  arxiv.jsonl.zst", "{hash} *./arxiv.jsonl.zst\r", "{HASH}  arxiv.jsonl.zst"])
+def test_the_hash_of_the_servers_list_decides(served, tmp_path, form):
+    folder, host, _ = served
+    path = write_rows(folder / "arxiv.jsonl.zst", [row("a")])
+    right, wrong = hashlib.sha256(path.read_bytes()).hexdigest(), hashlib.sha256(b"").hexdigest()
+    for digest, fits in ((right, True), (wrong, False)):
+        line = form.format(hash=digest, HASH=digest.upper())
+        (folder / "SHA256SUMS").write_text(f"{wrong}  other.jsonl.zst\n{line}\n", newline="")
+        target = tmp_path / str(fits)
+        if fits:
+            assert url_source(host).fetch(ARXIV, target, SILENT)[0].read_bytes() == path.read_bytes()
+        else:
+            with pytest.raises(CorruptData, match="could not be had with the right content"):
+                url_source(host).fetch(ARXIV, target, SILENT)
+            assert not (target / "raw" / "arxiv.jsonl.zst").exists()
+
+
+def test_a_server_without_the_component_says_what_was_looked_for_and_what_remains(served, tmp_path):
+    _, host, _ = served
+    with pytest.raises(SourceUnavailable) as error:
+        url_source(host, "books3").fetch(component("books3"), tmp_path / "books3", SILENT)
+    assert f"{host}/books3.jsonl.zst answers 404 Not Found" in error.value.message
+    assert "taken down for copyright; do not rebuild" in error.value.message
+
+
+def test_a_download_reports_its_bytes(served, tmp_path):
+    folder, host, _ = served
+    # Random texts, so that the file is several network reads long.
+    path = write_rows(folder / "arxiv.jsonl.zst", [row(os.urandom(50).hex()) for _ in range(5000)])
+    told = []
+
+    class Recorder:
+        def say(self, text):
+            told.append(text)
+
+        @contextlib.contextmanager
+        def progress(self, label, *, total, unit):
+            told.append((label, total, unit))
+            yield told.append
+
+    url_source(host).fetch(ARXIV, tmp_path / "arxiv", Recorder())
+    assert told[0] == ("arxiv", path.stat().st_size, "bytes")
+    assert sum(told[1:]) == path.stat().st_size
+
+
+@pytest.fixture
+def hub_folder(tmp_path):
+    """A dataset as `datasets` reads it from a disk: two files of one split, components mixed."""
+    names = ["ArXiv", "Github", "NIH ExPORTER", "NIH ExPorter", "Books3"]
+    rows = [row(f"text {number}\u2028", names[number % 5], number=number) for number in range(50)]
+    write_rows(tmp_path / "hub" / "train-00.jsonl.zst", rows[:30])
+    write_rows(tmp_path / "hub" / "train-01.jsonl.zst", rows[30:])
+    return tmp_path / "hub", rows
+
+
+def test_a_dataset_is_streamed_and_filtered_by_component(hub_folder, tmp_path):
+    folder, rows = hub_folder
+    paths = HubSource(name=str(folder)).fetch(ARXIV, tmp_path / "arxiv", SILENT)
+    assert paths == [tmp_path / "arxiv" / "00.jsonl.zst"]
+    assert rows_of(paths) == [known for known in rows if known["meta"]["pile_set_name"] == "ArXiv"]
+
+
+def test_other_spellings_of_a_name_in_a_dataset_are_the_same_component(hub_folder, tmp_path):
+    folder, rows = hub_folder
+    written = rows_of(HubSource(name=str(folder)).fetch(NIH, tmp_path / "nih", SILENT))
+    assert written == [known for known in rows if known["meta"]["pile_set_name"].upper() == "NIH EXPORTER"]
+    assert len(written) == 20
+
+
+def test_a_dataset_in_parquet_gives_the_same_documents(hub_folder, tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    _, rows = hub_folder
+    (tmp_path / "parquet").mkdir()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "parquet" / "train.parquet")
+    written = rows_of(HubSource(name=str(tmp_path / "parquet")).fetch(GITHUB, tmp_path / "github", SILENT))
+    assert written == [known for known in rows if known["meta"]["pile_set_name"] == "Github"]
+
+
+def test_a_dataset_without_the_component_leaves_no_file(hub_folder, tmp_path):
+    folder, _ = hub_folder
+    with pytest.raises(SourceUnavailable, match=r"none of the 50 rows of .* has meta.pile_set_name 'EuroParl'"):
+        HubSource(name=str(folder)).fetch(component("europarl"), tmp_path / "europarl", SILENT)
+    assert list((tmp_path / "europarl").iterdir()) == []
+
+
+def test_a_dataset_without_names_of_components_is_refused_with_its_columns(tmp_path):
+    write_rows(tmp_path / "hub" / "train.jsonl.zst", [{"text": "a", "source": "web"}])
+    with pytest.raises(CorruptData, match=r"row 1 .* its columns are text \(str\), source \(str\)"):
+        HubSource(name=str(tmp_path / "hub")).fetch(ARXIV, tmp_path / "arxiv", SILENT)
+
+
+LINE = json.dumps(row("a" * 100)).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        zstandard.compress(LINE + b'{"text": "b", "meta"\n'),
+        zstandard.compress(LINE + LINE.replace(b"aa", b"a\xff")),
+        zstandard.compress(LINE * 100)[:40],
+        LINE,
+    ],
+    ids=["bad JSON", "bad UTF-8", "cut short", "no zstd"],
+)
+def test_a_damaged_dataset_is_corrupt_data_and_no_file(tmp_path, damaged):
+    path = write_rows(tmp_path / "hub" / "train.jsonl.zst", [])
+    path.write_bytes(damaged)
+    with pytest.raises(CorruptData, match="holds a damaged file"):
+        HubSource(name=str(tmp_path / "hub")).fetch(ARXIV, tmp_path / "arxiv", SILENT)
+    assert not (tmp_path / "arxiv" / "00.jsonl.zst").exists()
+
+
+def test_a_dataset_that_is_not_there_says_what_remains(tmp_path):
+    with pytest.raises(SourceUnavailable, match="rebuildable"):
+        HubSource(name=str(tmp_path / "none")).fetch(ARXIV, tmp_path / "arxiv", SILENT)
+
+
+def test_a_split_that_is_not_there_is_a_usage_error(hub_folder, tmp_path):
+    with pytest.raises(UsageError, match="Available splits"):
+        HubSource(name=str(hub_folder[0]), split="nope").fetch(ARXIV, tmp_path / "arxiv", SILENT)
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("sample:", SampleSource()),
+        ("https://host/pile/", UrlSource(url="https://host/pile/", slug="arxiv")),
+        ("hf://monology/pile-uncopyrighted", HubSource(name="monology/pile-uncopyrighted")),
+        (
+            "hf://a/b@refs/convert/parquet?split=test",
+            HubSource(name="a/b", revision="refs/convert/parquet", split="test"),
+        ),
+    ],
+)
+def test_each_form_is_understood(text, source):
+    assert parse_source(text, slug="arxiv") == source
+
+
+def test_a_path_is_a_folder_source_wherever_the_process_stands(tmp_path, monkeypatch):
+    (tmp_path / "pile").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_source("pile", slug="arxiv") == FolderSource(path=tmp_path / "pile", slug="arxiv")
+
+
+@pytest.mark.parametrize(
+    ("text", "fact", "hint"),
+    [
+        ("sample", "there is no folder", "did you mean 'sample:'?"),
+        ("/no/such/folder", "there is no folder /no/such/folder", "known forms: sample:, a folder, https"),
+        ("s3://bucket/pile", "'s3://' is no way in", "known are: sample:, a folder, https"),
+        ("hf://monology", "'hf://monology' names no dataset", "hf://owner/name"),
+        ("hf://a/b?splt=test", "names no dataset", "split=train"),
+        (__file__, "is not a .jsonl.zst file", "known forms"),
+    ],
+)
+def test_other_forms_are_refused_with_what_is_known(text, fact, hint):
+    with pytest.raises(UsageError) as error:
+        parse_sources(text)
+    assert fact in error.value.message
+    assert hint in error.value.hint
+
+
+def test_a_table_names_a_source_per_component_and_a_default():
+    source_of = parse_sources({"arxiv": "hf://a/b", "default": "sample:"})
+    assert source_of("arxiv") == HubSource(name="a/b")
+    assert source_of("github") == SampleSource()
+
+
+def test_a_table_without_default_covers_only_what_it_names():
+    with pytest.raises(UsageError, match="no source is named for 'github'"):
+        parse_sources({"arxiv": "sample:"})("github")
+
+
+def test_a_table_with_an_unknown_component_is_refused_at_once():
+    with pytest.raises(UsageError, match="'arxvi' is not in the catalog"):
+        parse_sources({"arxvi": "sample:", "default": "sample:"})
+
+
+@pytest.mark.parametrize("text", ["https://host/some.jsonl.zst?x=1", "{folder}/some.jsonl.zst"])
+def test_a_single_file_is_one_component_only(tmp_path, text):
+    write_rows(tmp_path / "some.jsonl.zst", [row("a")])
+    source_of = parse_sources(text.format(folder=tmp_path))
+    assert source_of("arxiv") == source_of("arxiv")
+    with pytest.raises(UsageError, match="is one file and cannot be both 'arxiv' and 'github'"):
+        source_of("github")
+
+
+def test_the_real_documents_are_found_for_all_22(minipile):
+    from pipelines.catalog import components
+
+    source_of = parse_sources(str(minipile))
+    for known in components():
+        (path,) = source_of(known.slug).fetch(known, minipile, SILENT)
+        first = next(iter(read_documents(path)))
+        assert json.loads(first.meta)["pile_set_name"] == known.name

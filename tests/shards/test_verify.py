@@ -1,0 +1,135 @@
+"""Good shards have no problems; each kind of damage is found and named with its file and place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pile_toolkit.core.errors import UsageError
+from shards.format import data_path, index_path, read_index, write_index
+from shards.provenance import provenance_path, write_provenance
+from shards.verify import verify_shards
+
+END = 99
+DOCUMENTS = [[5, 6, END], [END], [1, 2, 3, END], [9, END]]
+ENTRIES = [2, 0, 3, 2, 1, 0]
+
+
+@pytest.fixture
+def written(write_documents):
+    return write_documents(DOCUMENTS, ENTRIES)
+
+
+def change_ids(prefix, place, value):
+    ids = np.fromfile(data_path(prefix), "<u2")
+    ids[place] = value
+    ids.tofile(data_path(prefix))
+
+
+def change_index(prefix, **changes):
+    index = read_index(index_path(prefix))
+    fields = {name: getattr(index, name).tolist() for name in ("sizes", "pointers", "doc_idx")}
+    for name, (place, value) in changes.items():
+        fields[name][place] = value
+    write_index(index_path(prefix), dtype=index.dtype, **fields)
+
+
+def change_rows(written, place, **changes):
+    rows = [dict(row) for row in written.rows]
+    rows[place] |= changes
+    columns = {name: [row[name] for row in rows] for name in ("component", "file", "line", "copy", "bytes")}
+    files = {"arxiv": ["a", "b"], "github": ["c"], "ubuntu-irc": ["d"]}
+    write_provenance(provenance_path(written.prefix), **columns, components=list(files), files=files)
+
+
+def only_problem(prefix, suffix, **options):
+    (problem,) = verify_shards(prefix, **options)
+    assert problem.file == f"{prefix}{suffix}"
+    return problem.what
+
+
+@pytest.mark.parametrize("options", [{}, {"vocab_size": 100}, {"vocab_size": 100, "end_of_text": END}])
+def test_good_shards_with_shared_pointers_have_no_problems(written, options):
+    assert verify_shards(written.prefix, **options) == []
+
+
+def test_empty_shards_and_foreign_ones_without_an_end_are_fine(write_documents):
+    assert verify_shards(write_documents([]).prefix) == []
+    assert verify_shards(write_documents([[1, 2], [], [3]], provenance=False).prefix) == []
+
+
+def test_an_id_past_the_vocabulary_is_found_with_its_byte(written):
+    change_ids(written.prefix, 5, 98)
+    assert verify_shards(written.prefix, vocab_size=100) == []
+    change_ids(written.prefix, 5, 100)
+    assert "id 100 at byte 10 is outside a vocabulary of 100" in only_problem(written.prefix, ".bin", vocab_size=100)
+
+
+def test_a_negative_id_is_outside_any_vocabulary(write_documents):
+    written = write_documents([[1, -5, END]], dtype="i4")
+    assert "id -5 at byte 4 is outside any vocabulary" in only_problem(written.prefix, ".bin")
+
+
+def test_a_document_without_its_end_is_found(written):
+    change_ids(written.prefix, 2, 7)
+    what = only_problem(written.prefix, ".bin")
+    assert "sequence 1 ends with id 7, not with the end-of-text 99; 2 of 6" in what
+
+
+def test_the_wrong_end_of_text_is_found(written):
+    assert "sequence 0 ends with id 99, not with the end-of-text 0; 6 of 6" in only_problem(
+        written.prefix, ".bin", end_of_text=0
+    )
+
+
+def test_an_empty_sequence_has_no_end_of_text(write_documents):
+    what = only_problem(write_documents([[END], []]).prefix, ".bin")
+    assert "sequence 1 is empty, not with the end-of-text 99" in what
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sizes": (0, 3)}, "sequences 0 and 3 start at the same byte 8 and have 3 and 4 ids"),
+        ({"doc_idx": (6, 5)}, "run from 0 to 5, they must rise from 0 to 6"),
+        ({"doc_idx": (0, 1)}, "run from 1 to 6"),
+        ({"doc_idx": (3, 1)}, "must rise"),
+        ({"sizes": (4, 3)}, "sequence 4 reaches into sequence 0 at byte 8"),
+        ({"sizes": (2, 1)}, "it reads 18 of the 20 bytes in the .bin"),
+    ],
+)
+def test_an_index_that_does_not_match_its_bin_is_found(written, changes, says):
+    change_index(written.prefix, **changes)
+    problems = [problem.what for problem in verify_shards(written.prefix) if problem.file.endswith(".idx")]
+    assert len(problems) == 1
+    assert says in problems[0]
+
+
+def test_a_truncated_bin_is_a_problem_and_no_crash(written):
+    with data_path(written.prefix).open("r+b") as file:
+        file.truncate(18)
+    assert "not inside its 18" in only_problem(written.prefix, ".idx")
+
+
+def test_rows_of_other_shards_are_found(written, write_documents):
+    provenance_path(write_documents(DOCUMENTS).prefix).replace(provenance_path(written.prefix))
+    assert "describes 4 sequences" in only_problem(written.prefix, ".docs.arrow")
+
+
+@pytest.mark.parametrize("changes", [{"line": 77}, {"bytes": 77}, {"component": 2, "file": 0}])
+def test_copies_that_claim_different_documents_are_found(written, changes):
+    change_rows(written, 5, **changes)
+    problems = verify_shards(written.prefix)
+    assert {problem.file for problem in problems} == {f"{written.prefix}.docs.arrow"}
+    assert "rows 1 and 5 are copies of one stored document" in problems[0].what
+
+
+@pytest.mark.parametrize("changes", [{"component": 3}, {"file": 2}])
+def test_a_row_without_a_name_is_found(written, changes):
+    change_rows(written, 2, **changes)
+    assert "row 2 has no name for file" in only_problem(written.prefix, ".docs.arrow")
+
+
+def test_absent_shards_are_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="no file"):
+        verify_shards(tmp_path / "train")

@@ -1,0 +1,119 @@
+"""A checkpoint is whole or it is none, holds no pickle, and gives every tensor back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pile_toolkit.core.errors import CorruptData
+from trainer.checkpoint import (
+    find_checkpoints,
+    keep_last,
+    load_checkpoint,
+    prepare_optimizer,
+    read_checkpoint,
+    save_checkpoint,
+    training_state,
+)
+from trainer.config import ModelConfig, OptimizerConfig
+from trainer.distributed import join_world
+from trainer.model import initialize
+from trainer.optim import build_optimizer
+from trainer.parallel import build_sharded
+
+SHAPE = ModelConfig(layers=1, hidden_size=32, heads=2, feed_forward_size=64, vocab_size=100)
+
+
+@pytest.fixture
+def world():
+    with join_world(torch.device("cpu")) as joined:
+        yield joined
+
+
+def trained(world, *, seed: int):
+    """Model and optimizer after two updates on random gradients."""
+    model = build_sharded(SHAPE, world, precision="fp32")
+    initialize(model, SHAPE, seed=seed)
+    optimizer = build_optimizer(model, OptimizerConfig(learning_rate=1e-2, min_learning_rate=0))
+    prepare_optimizer(model, optimizer, updates=0)
+    ids = torch.randint(0, 100, (2, 8), generator=torch.Generator().manual_seed(seed))
+    for _ in range(2):
+        model(ids).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, optimizer
+
+
+def save(folder, world, step: int, *, seed: int = 1):
+    state = training_state(*trained(world, seed=seed))
+    save_checkpoint(folder, step=step, sample=step * 8, training={"a": 1}, state=state, world=world)
+    return {name: tensor.full_tensor().clone() for name, tensor in state.items()}
+
+
+def test_every_parameter_and_moment_comes_back_and_continues_alike(tmp_path, world):
+    expected = save(tmp_path, world, 2)
+    assert len([name for name in expected if name.startswith("optimizer.exp_avg_sq.")]) == len(expected) // 3
+    model, optimizer = trained(world, seed=9)
+    prepare_optimizer(model, optimizer, updates=2)
+    state = training_state(model, optimizer)
+    (checkpoint,) = find_checkpoints(tmp_path)
+    load_checkpoint(checkpoint, state, world=world)
+    assert (checkpoint.step, checkpoint.sample, checkpoint.training) == (2, 16, {"a": 1})
+    for name, tensor in state.items():
+        assert torch.equal(tensor.full_tensor(), expected[name]), name
+    # The third update of the restored optimizer is that of the original.
+    original = trained(world, seed=1)
+    ids = torch.arange(16).reshape(2, 8)
+    for one, its_optimizer in (original, (model, optimizer)):
+        one(ids).square().mean().backward()
+        its_optimizer.step()
+    for first, second in zip(original[0].parameters(), model.parameters(), strict=True):
+        assert torch.equal(first.full_tensor(), second.full_tensor())
+
+
+def test_a_checkpoint_holds_safetensors_and_json_only(tmp_path, world):
+    save(tmp_path, world, 1)
+    names = {path.name for path in (tmp_path / "step-00000001").iterdir()}
+    assert {name.rpartition(".")[2] for name in names} == {"safetensors", "json"}
+
+
+def test_two_saves_of_one_state_are_the_same_bytes(tmp_path, world):
+    for name in ("one", "two"):
+        save(tmp_path / name, world, 1)
+    for file in ("manifest.json", "shard-00001-model-00001-of-00001.safetensors"):
+        one, two = (tmp_path / name / "step-00000001" / file for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_what_was_cut_off_in_writing_is_never_taken(tmp_path, world):
+    for step in (1, 2, 3):
+        save(tmp_path, world, step)
+    (weights,) = (tmp_path / "step-00000003").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (tmp_path / "step-00000002" / "manifest.json").unlink()
+    (tmp_path / ".step-00000004.tmp").mkdir()
+    (tmp_path / "step-00000005").mkdir()
+    assert [one.step for one in find_checkpoints(tmp_path)] == [1]
+    assert read_checkpoint(tmp_path / "step-00000003") is None
+    keep_last(tmp_path, 1)
+    assert not (tmp_path / ".step-00000004.tmp").exists()
+
+
+def test_a_flipped_byte_is_found_and_named(tmp_path, world):
+    save(tmp_path, world, 1)
+    (weights,) = (tmp_path / "step-00000001").glob("*.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    model, optimizer = trained(world, seed=2)
+    with pytest.raises(CorruptData, match=weights.name):
+        load_checkpoint(find_checkpoints(tmp_path)[0], training_state(model, optimizer), world=world)
+
+
+def test_only_the_newest_are_kept(tmp_path, world):
+    for step in (1, 2, 3, 10):
+        save(tmp_path, world, step)
+    keep_last(tmp_path, None)
+    assert [one.step for one in find_checkpoints(tmp_path)] == [1, 2, 3, 10]
+    keep_last(tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000010"]

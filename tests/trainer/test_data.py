@@ -1,0 +1,96 @@
+"""Every sample of a global batch is read by one rank, whatever the layout, and an id out of range is found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pile_toolkit.core.errors import CorruptData, UsageError
+from shards.provenance import write_provenance
+from trainer.config import DataConfig
+from trainer.data import BatchPlan, data_identity, load_batch, open_held_out, open_training_samples
+
+
+class InMemory:
+    """Samples as an array, one row each."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def tokens(self, i: int) -> np.ndarray:
+        return self.rows[i]
+
+
+@given(ranks=st.integers(1, 6), micro=st.integers(1, 5), accumulation=st.integers(1, 4), step=st.integers(1, 1000))
+def test_the_ranks_together_read_a_global_batch_once_and_in_order(ranks, micro, accumulation, step):
+    batch = ranks * micro * accumulation
+    plans = [BatchPlan(global_batch=batch, micro_batch=micro, rank=rank, ranks=ranks) for rank in range(ranks)]
+    assert all(plan.accumulation == accumulation for plan in plans)
+    per_rank = [list(plan.micro_batches(step)) for plan in plans]
+    read = [number for turn in zip(*per_rank, strict=True) for numbers in turn for number in numbers]
+    assert read == list(range((step - 1) * batch, step * batch)) == list(plans[0].samples_of(step))
+
+
+def test_a_product_that_does_not_fit_shows_the_multiplication_and_what_would():
+    with pytest.raises(UsageError, match=r"8 is not a multiple of micro_batch 4 x ranks 4 = 16") as error:
+        BatchPlan(global_batch=8, micro_batch=4, rank=0, ranks=4)
+    assert error.value.hint == "data.micro_batch=2"
+    with pytest.raises(UsageError, match="ranks 3") as error:
+        BatchPlan(global_batch=8, micro_batch=4, rank=0, ranks=3)
+    assert error.value.hint == "a number of ranks that divides 8"
+
+
+def test_targets_are_the_inputs_shifted_by_one():
+    samples = InMemory(np.arange(12, dtype=np.uint16).reshape(3, 4))
+    inputs, targets = load_batch(samples, range(1, 3), vocab_size=12)
+    assert inputs.tolist() == [[4, 5, 6], [8, 9, 10]]
+    assert targets.tolist() == [[5, 6, 7], [9, 10, 11]]
+
+
+def test_an_id_outside_the_vocabulary_names_sample_and_id():
+    samples = InMemory(np.array([[1, 2, 3], [4, 50, 6]], dtype=np.uint16))
+    load_batch(samples, range(2), vocab_size=51)
+    with pytest.raises(CorruptData, match=r"sample 1 holds token id 50, the vocabulary ends at 49"):
+        load_batch(samples, range(2), vocab_size=50)
+
+
+def test_shards_give_all_samples_of_the_run_and_a_bounded_held_out_part(token_shards):
+    config = DataConfig(sequence_length=16, global_batch=8, micro_batch=2)
+    assert len(open_training_samples(token_shards / "train", config, steps=40)) >= 320
+    held_out = open_held_out(token_shards / "val", config, batches=2)
+    assert held_out.count == 16
+    tokens = np.fromfile(token_shards / "val.bin", dtype="<u2")
+    everything = open_held_out(token_shards / "val", config, batches=1000)
+    assert everything.count == (len(tokens) - 1) // 16
+    assert everything.bytes_per_token is None
+    assert open_held_out(token_shards / "absent", config, batches=2) is None
+    long = DataConfig(sequence_length=100_000, global_batch=1, micro_batch=1)
+    assert open_held_out(token_shards / "val", long, batches=1) is None
+
+
+def test_bytes_per_token_come_from_the_provenance_of_the_shards(token_shards, tmp_path):
+    for name in ("val.bin", "val.idx"):
+        (tmp_path / name).write_bytes((token_shards / name).read_bytes())
+    count = 12
+    write_provenance(
+        tmp_path / "val.docs.arrow",
+        component=[0] * count,
+        file=[0] * count,
+        line=range(1, count + 1),
+        copy=[0] * count,
+        bytes=range(100, 100 + count),
+        components=["books3"],
+        files={"books3": ["00.jsonl.zst"]},
+    )
+    held_out = open_held_out(tmp_path / "val", DataConfig(sequence_length=16, global_batch=8, micro_batch=2), batches=1)
+    assert held_out.bytes_per_token == sum(range(100, 112)) / len(np.fromfile(tmp_path / "val.bin", dtype="<u2"))
+
+
+def test_other_shards_have_another_identity(token_shards):
+    assert data_identity(token_shards / "train") == data_identity(token_shards / "train")
+    assert data_identity(token_shards / "train") != data_identity(token_shards / "val")

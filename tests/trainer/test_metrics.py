@@ -1,0 +1,45 @@
+"""The log of a resumed run is that of an undisturbed one: later rows and a torn last line are gone."""
+
+from __future__ import annotations
+
+from trainer.metrics import METRICS, MetricsLog, StepMetrics, ValidationMetrics, median_tokens_per_s, read_rows
+
+
+def row(step: int, loss: float = 0.1) -> StepMetrics:
+    return StepMetrics(step=step, loss=loss, learning_rate=1e-3, grad_norm=1.0, tokens=step * 10)
+
+
+def write(run, steps, *, after: int, loss: float = 0.1) -> None:
+    log = MetricsLog(run, step=after)
+    for step in steps:
+        log.write(row(step, loss))
+        log.write_timing(step, tokens=10)
+    log.close()
+
+
+def test_a_resumed_log_keeps_the_rows_up_to_its_checkpoint_byte_for_byte(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for run in (whole, cut):
+        run.mkdir()
+    write(whole, range(1, 9), after=0, loss=1 / 3)
+    write(cut, range(1, 7), after=0, loss=1 / 3)
+    with (cut / METRICS).open("ab") as file:
+        file.write(b'{"step":7,"lo')
+    write(cut, range(5, 9), after=4, loss=1 / 3)
+    assert (cut / METRICS).read_bytes() == (whole / METRICS).read_bytes()
+    assert [line["step"] for line in read_rows(cut / "timings.jsonl")] == list(range(1, 9))
+    assert median_tokens_per_s(cut) > 0
+
+
+def test_a_fresh_log_drops_what_an_earlier_attempt_left(tmp_path):
+    write(tmp_path, range(1, 4), after=0)
+    write(tmp_path, range(1, 3), after=0, loss=0.7)
+    assert [(line["step"], line["loss"]) for line in read_rows(tmp_path / METRICS)] == [(1, 0.7), (2, 0.7)]
+
+
+def test_an_unknown_byte_count_leaves_bits_per_byte_out(tmp_path):
+    log = MetricsLog(tmp_path, step=0)
+    log.write(ValidationMetrics(step=1, validation_loss=2.5, validation_tokens=64))
+    log.close()
+    assert read_rows(tmp_path / METRICS) == [{"step": 1, "validation_loss": 2.5, "validation_tokens": 64}]
+    assert median_tokens_per_s(tmp_path) == 0.0

@@ -1,0 +1,17 @@
+"""One rank of a training that a test starts as a process: prints each step's number as it is done."""
+
+import json
+import sys
+from pathlib import Path
+
+from trainer.config import load_recipe
+from trainer.train import train
+
+job = json.loads(sys.argv[1])
+train(
+    load_recipe("debug", job["overrides"]),
+    shards=Path(job["shards"]),
+    run=Path(job["run"]),
+    vocab_size=job["vocab"],
+    on_step=lambda metrics: print(metrics.step, flush=True),
+)

@@ -1,0 +1,282 @@
+"""A recipe and token shards in, a trained run folder out; killed anywhere and run again, it ends with the same losses.
+
+- runs/<name>/recipe.toml: all values, resolved
+- runs/<name>/checkpoints/step-*: model and optimizer
+- runs/<name>/metrics.jsonl: one row a step, and the validations; the same bytes for the same training
+- runs/<name>/timings.jsonl: what the clock said
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+
+from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.files import remove, write_bytes
+from pile_toolkit.core.lease import hold_root
+from trainer.checkpoint import (
+    CHECKPOINTS,
+    Checkpoint,
+    find_checkpoints,
+    keep_last,
+    load_checkpoint,
+    prepare_optimizer,
+    save_checkpoint,
+    training_state,
+)
+from trainer.config import refuse_changes, resolved, to_toml
+from trainer.data import BatchPlan, HeldOut, Samples, data_identity, load_batch, open_held_out, open_training_samples
+from trainer.distributed import World, choose_device, deterministic_algorithms, join_world
+from trainer.evaluate import validate
+from trainer.loss import next_token_loss
+from trainer.metrics import METRICS, TIMINGS, MetricsLog, StepMetrics, median_tokens_per_s, read_rows
+from trainer.model import GPTNeoX, initialize, parameter_count
+from trainer.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from trainer.parallel import accumulate, build_sharded, reshard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trainer.config import Recipe
+
+
+class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished training; losses are in nats a token, `tokens_per_s` is the median over its steps."""
+
+    steps: int
+    tokens: int
+    first_loss: float
+    last_loss: float
+    validation_loss: float | None
+    validation_bits_per_byte: float | None
+    tokens_per_s: float
+    parameters: int
+    checkpoint: str
+
+
+def train(
+    recipe: Recipe,
+    *,
+    shards: Path,
+    run: Path,
+    vocab_size: int,
+    steps: int | None = None,
+    resume: bool = True,
+    on_step: Callable[[StepMetrics], None] | None = None,
+    tokenizer_hash: str = "",
+) -> TrainResult:
+    """Trains on `shards/train.*`, validates on `shards/val.*`, and writes the run folder.
+
+    Continues from the newest whole checkpoint of `run`; a finished run returns its result at once. `resume=False`
+    deletes what the run folder holds and starts afresh. Under torchrun every rank calls this; `on_step` is called on
+    the first. Raises UsageError where `run` holds another training or the loss is no number, CorruptData where the
+    shards hold ids outside the vocabulary, TryAgain where another process trains this run.
+    """
+    recipe = resolved(recipe, steps=steps, vocab_size=vocab_size)
+    device = choose_device(recipe.train.device)
+    with join_world(device) as world, deterministic_algorithms(device), _first_rank_holds(run, world):
+        if not resume:
+            _discard(run, world)
+        training = {
+            # As JSON gives it back, so that it can be compared with what a checkpoint holds.
+            "recipe": msgspec.json.decode(msgspec.json.encode(recipe)),
+            "shards": data_identity(shards / "train"),
+            "tokenizer": tokenizer_hash,
+        }
+        checkpoint = _last_checkpoint(run)
+        if checkpoint is not None:
+            refuse_changes(checkpoint.training, training, run=run)
+        if checkpoint is None or checkpoint.step < recipe.train.steps:
+            _train_from(checkpoint, recipe, training, shards=shards, run=run, world=world, on_step=on_step)
+        return _result(run, recipe)
+
+
+def _first_rank_holds(run: Path, world: World) -> contextlib.AbstractContextManager[Any]:
+    return hold_root(run) if world.is_first else contextlib.nullcontext()
+
+
+def _discard(run: Path, world: World) -> None:
+    if world.is_first:
+        for name in (METRICS, TIMINGS, CHECKPOINTS):
+            remove(run / name)
+    world.barrier()
+
+
+def _last_checkpoint(run: Path) -> Checkpoint | None:
+    return next(reversed(find_checkpoints(run / CHECKPOINTS)), None)
+
+
+@dataclass(kw_only=True)
+class Training:
+    """All that one run of the loop holds."""
+
+    recipe: Recipe
+    training: dict[str, Any]
+    run: Path
+    world: World
+    model: GPTNeoX
+    optimizer: torch.optim.Optimizer
+    plan: BatchPlan
+    samples: Samples
+    held_out: HeldOut | None
+    log: MetricsLog | None
+
+    def update(self, step: int) -> StepMetrics:
+        """One optimizer update over one global batch."""
+        config, device = self.recipe, self.world.device
+        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        for micro, numbers in enumerate(self.plan.micro_batches(step), start=1):
+            inputs, targets = load_batch(self.samples, numbers, vocab_size=_vocab_size(config))
+            accumulate(self.model, last=micro == self.plan.accumulation)
+            loss = next_token_loss(self.model(inputs.to(device)), targets.to(device)) / self.plan.accumulation
+            loss.backward()
+            loss_sum += loss.detach()
+        (loss_of_all,) = self.world.sum(loss_sum.item())
+        mean = loss_of_all / self.world.size
+        norm = clip_gradients(self.model.parameters(), config.optimizer.clip_norm)
+        self._stop_unless_finite(step, mean, norm)
+        rate = learning_rate(config.optimizer, update=step, steps=config.train.steps)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        tokens = step * config.data.global_batch * config.data.sequence_length
+        return StepMetrics(step=step, loss=mean, learning_rate=rate, grad_norm=norm, tokens=tokens)
+
+    def _stop_unless_finite(self, step: int, loss: float, norm: float) -> None:
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            numbers = self.plan.samples_of(step)
+            raise UsageError(
+                f"step {step}: the loss is {loss}, the gradient norm {norm}, on samples {numbers[0]} to {numbers[-1]}; "
+                f"the last checkpoint of {self.run} is from before that step",
+                hint=f"a lower optimizer.learning_rate (now {self.recipe.optimizer.learning_rate})",
+            )
+
+    def validate(self, step: int) -> None:
+        """Writes one row on the held-out samples, where there are any."""
+        if self.held_out is None:
+            return
+        vocab_size, micro_batch = _vocab_size(self.recipe), self.recipe.data.micro_batch
+        metrics = validate(
+            self.model, self.held_out, self.world, step=step, micro_batch=micro_batch, vocab_size=vocab_size
+        )
+        reshard(self.model)
+        if self.log:
+            self.log.write(metrics)
+
+    def save(self, step: int) -> None:
+        """A checkpoint after `step` updates; older ones go as the recipe says."""
+        if self.log:
+            self.log.sync()
+        folder = self.run / CHECKPOINTS
+        save_checkpoint(
+            folder,
+            step=step,
+            sample=step * self.recipe.data.global_batch,
+            training=self.training,
+            state=training_state(self.model, self.optimizer),
+            world=self.world,
+        )
+        if self.world.is_first:
+            keep_last(folder, self.recipe.checkpoint.keep_last)
+
+
+def _vocab_size(recipe: Recipe) -> int:
+    # `resolved` has set it; padding rows have no token.
+    return recipe.model.vocab_size or recipe.model.padded_vocab_size
+
+
+def _train_from(
+    checkpoint: Checkpoint | None,
+    recipe: Recipe,
+    training: dict[str, Any],
+    *,
+    shards: Path,
+    run: Path,
+    world: World,
+    on_step: Callable[[StepMetrics], None] | None,
+) -> None:
+    start = checkpoint.step if checkpoint else 0
+    job = _prepare(recipe, training, start, shards=shards, run=run, world=world)
+    if checkpoint is None:
+        initialize(job.model, recipe.model, seed=recipe.train.seed)
+    else:
+        load_checkpoint(checkpoint, training_state(job.model, job.optimizer), world=world)
+    try:
+        if start == 0 and recipe.checkpoint.initial:
+            job.save(0)
+        for step in range(start + 1, recipe.train.steps + 1):
+            _one_step(job, step, on_step)
+    finally:
+        if job.log:
+            job.log.close()
+
+
+def _one_step(job: Training, step: int, on_step: Callable[[StepMetrics], None] | None) -> None:
+    recipe = job.recipe
+    if job.log:
+        job.log.restart_clock()
+    metrics = job.update(step)
+    if job.log:
+        job.log.write(metrics)
+        job.log.write_timing(step, tokens=recipe.data.global_batch * recipe.data.sequence_length)
+        if on_step:
+            on_step(metrics)
+    last = step == recipe.train.steps
+    if last or step % recipe.validation.interval == 0:
+        job.validate(step)
+    if last or step % recipe.checkpoint.interval == 0:
+        job.save(step)
+
+
+def _prepare(
+    recipe: Recipe, training: dict[str, Any], start: int, *, shards: Path, run: Path, world: World
+) -> Training:
+    plan = BatchPlan(
+        global_batch=recipe.data.global_batch,
+        micro_batch=recipe.data.micro_batch,
+        rank=world.rank,
+        ranks=world.size,
+    )
+    model = build_sharded(recipe.model, world, precision=recipe.train.precision)
+    optimizer = build_optimizer(model, recipe.optimizer)
+    prepare_optimizer(model, optimizer, updates=start)
+    if world.is_first:
+        write_bytes(run / "recipe.toml", to_toml(recipe).encode())
+    return Training(
+        recipe=recipe,
+        training=training,
+        run=run,
+        world=world,
+        model=model,
+        optimizer=optimizer,
+        plan=plan,
+        samples=open_training_samples(shards / "train", recipe.data, steps=recipe.train.steps),
+        held_out=open_held_out(shards / "val", recipe.data, batches=recipe.validation.batches),
+        log=MetricsLog(run, step=start) if world.is_first else None,
+    )
+
+
+def _result(run: Path, recipe: Recipe) -> TrainResult:
+    checkpoint = _last_checkpoint(run)
+    rows = read_rows(run / METRICS)
+    losses = [row["loss"] for row in rows if "loss" in row]
+    if checkpoint is None or not losses:
+        raise CorruptData(f"{run} has lost its checkpoint or its {METRICS}", hint="start it afresh without resuming")
+    validation: dict[str, Any] = next((row for row in reversed(rows) if "validation_loss" in row), {})
+    return TrainResult(
+        steps=checkpoint.step,
+        tokens=checkpoint.sample * recipe.data.sequence_length,
+        first_loss=losses[0],
+        last_loss=losses[-1],
+        validation_loss=validation.get("validation_loss"),
+        validation_bits_per_byte=validation.get("validation_bits_per_byte"),
+        tokens_per_s=median_tokens_per_s(run),
+        parameters=parameter_count(recipe.model),
+        checkpoint=str(checkpoint.path),
+    )
