@@ -164,7 +164,7 @@ def _plan_columns(
             copies[(component == number) & (split != SPLITS.index("train"))] = 1
     whole_document = pa.nulls(len(kept), pa.uint64())
     return {
-        **{name: kept.column(name).combine_chunks() for name in ("component", "file", "line", "bytes", "text_hash")},
+        **{name: kept.column(name) for name in ("component", "file", "line", "bytes", "text_hash")},
         "piece_start": whole_document,
         "piece_end": whole_document,
         "split": split,

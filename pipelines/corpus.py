@@ -7,6 +7,7 @@ shard is a range of the key, so the shards one after the other are the plan's or
 from __future__ import annotations
 
 import io
+import json
 import struct
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ import zstandard
 
 from pile_toolkit.core.components import downloaded_slugs, read_component
 from pile_toolkit.core.console import SILENT
-from pile_toolkit.core.documents import DocumentWriter
+from pile_toolkit.core.documents import DocumentWriter, decode_meta
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import fsync_folder
 from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
@@ -170,12 +171,15 @@ class _Buckets:
 def with_set_name(meta: bytes, name: str) -> bytes:
     """A meta object that says its component; one that already does is returned as it came, byte for byte."""
     try:
-        named = msgspec.json.decode(meta, type=_Named)
-    except msgspec.ValidationError:
-        # It is there and is no string: the one case in which something has to give way.
-        values = msgspec.json.decode(meta, type=dict[str, msgspec.Raw])
-        return msgspec.json.encode({**values, "pile_set_name": name})
-    if isinstance(named.pile_set_name, str):
+        present = msgspec.json.decode(meta, type=_Named).pile_set_name
+    except msgspec.DecodeError:
+        # A name that is no string, or NaN somewhere, which only Python's own library reads.
+        values = decode_meta(meta)
+        present = values.get("pile_set_name", msgspec.UNSET)
+        if not isinstance(present, str | msgspec.UnsetType):
+            # The one case in which something has to give way.
+            return json.dumps({**values, "pile_set_name": name}, ensure_ascii=False).encode()
+    if isinstance(present, str):
         return meta
     rest = meta.lstrip()[1:]
     comma = b"" if rest.lstrip().startswith(b"}") else b","

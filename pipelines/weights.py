@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pile_toolkit.core.config import nearest, read_toml
 from pile_toolkit.core.errors import UsageError
@@ -29,7 +29,7 @@ def resolve_weights(weights: str | Mapping[str, float], slugs: Sequence[str]) ->
         published = {component.slug: component.epochs for component in components()}
         # A component of one's own has no published weight: once is what nobody needs to explain.
         return {slug: published.get(slug, 1.0) for slug in slugs}
-    table = read_toml(Path(weights)) if isinstance(weights, str) else dict(weights)
+    table = _read_table(Path(weights)) if isinstance(weights, str) else dict(weights)
     known = {*slugs, *(component.slug for component in components())}
     for slug, epochs in table.items():
         if slug not in known:
@@ -41,6 +41,15 @@ def resolve_weights(weights: str | Mapping[str, float], slugs: Sequence[str]) ->
             f"weights have no entry for {', '.join(missing)}", hint=f"add `{missing[0]} = 1.0`, or 0 to leave it out"
         )
     return {slug: float(table[slug]) for slug in slugs}
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(
+            f"weights are '{path}', which is neither 'pile' nor a file",
+            hint="pile, or a TOML file with a line such as `arxiv = 2.0` per component",
+        )
+    return read_toml(path)
 
 
 def exact_copies(epochs: float, keys: np.ndarray) -> np.ndarray:

@@ -136,7 +136,7 @@ def read_provenance(path: Path) -> Provenance:
         metadata = reader.schema.metadata or {}
         components = tuple(_names(path, metadata, b"components", list[str]))
         files = _names(path, metadata, b"files", dict[str, list[str]])
-    except (pa.ArrowException, KeyError, OSError) as error:
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
         raise CorruptData(f"{path} is no provenance file: {error}", hint="write the shards again") from error
     return Provenance(path=path, components=components, files=files, **columns)
 

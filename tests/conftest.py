@@ -1,10 +1,19 @@
-"""Real data where it lies beside the repository; tests that need it skip elsewhere and say so."""
+"""Real data where it lies beside the repository, and one small chain that many tests look at."""
 
 from __future__ import annotations
 
+import subprocess
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from pile_toolkit.core.documents import DocumentWriter
+from tests.chain.small_chain import CONFIG, DOCUMENTS, pile_command, process_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -26,3 +35,67 @@ def _shared_folder(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"the shared folder {name} does not lie beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory) -> Path:
+    """A folder with `<slug>.jsonl.zst` of six components."""
+    from pipelines.catalog import component
+    from pipelines.sample import sample_documents
+
+    folder = tmp_path_factory.mktemp("corpus") / "source"
+    for slug, count in DOCUMENTS.items():
+        with DocumentWriter(folder / f"{slug}.jsonl.zst") as writer:
+            for text, meta in islice(sample_documents(slug), count):
+                writer.write(text, {"pile_set_name": component(slug).name, **meta})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def configure(source) -> Callable[[Path], Path]:
+    """Writes a configuration into a folder, with the corpus beside it; returns its path."""
+
+    def write(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "source").symlink_to(source)
+        slugs = ", ".join(f'"{slug}"' for slug in DOCUMENTS)
+        path = folder / "pile.toml"
+        path.write_text(CONFIG.format(slugs=slugs))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def undisturbed(configure, tmp_path_factory) -> Path:
+    """The folder of a finished run: `pile.toml` and `root/`. Read it only."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    command = pile_command(["run", configure(folder), "--jobs", "1"])
+    subprocess.run(command, check=True, capture_output=True, env=process_environment())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pile() -> Callable[..., subprocess.CompletedProcess]:
+    """Runs the command in a process of its own."""
+
+    def call(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            pile_command(arguments), capture_output=True, text=True, cwd=cwd, env=process_environment()
+        )
+
+    return call
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The time of each part of the suite, so that one sees which grows."""
+    seconds: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                part = report.nodeid.split("/")[1]
+                seconds[part] = seconds.get(part, 0.0) + report.duration
+    if len(seconds) > 1:
+        terminalreporter.section("seconds per part")
+        for part, total in sorted(seconds.items(), key=lambda item: -item[1]):
+            terminalreporter.write_line(f"{part:<12}{total:8.1f}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,9 @@ FORMAT = 1
 MOMENTS = ("exp_avg", "exp_avg_sq")
 _NAME = re.compile(r"step-(\d{8,})")
 
-# The writer says at every save that it does not merge the ranks' files; that is the intention.
-logging.getLogger("torch.distributed.checkpoint.hf_storage").setLevel(logging.WARNING)
+# The writer says at every save that it leaves the ranks' files apart, which is meant; the other logs every call.
+for _name in ("torch.distributed.checkpoint.hf_storage", "c10d-NullHandler-dcp_logger"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +132,14 @@ def load_checkpoint(checkpoint: Checkpoint, state: dict[str, Tensor], *, world: 
                 f"{checkpoint.path / file.path} is not as it was written (its hash is not {file.hash})",
                 hint=f"rm -r {checkpoint.path}, then run again: the checkpoint before it is taken",
             )
-    reader = dcp.HuggingFaceStorageReader(str(checkpoint.path))
-    dcp.load(state, storage_reader=reader, no_dist=world is None)
+    with warnings.catch_warnings():
+        # A single process without a group is what is meant, not an oversight.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+        reader = dcp.HuggingFaceStorageReader(str(checkpoint.path))
+        try:
+            dcp.load(state, storage_reader=reader, no_dist=world is None)
+        except (dcp.CheckpointException, RuntimeError, ValueError) as error:
+            raise CorruptData(f"{checkpoint.path} does not hold the tensors of its model: {error}") from error
 
 
 def keep_last(folder: Path, count: int | None) -> None:

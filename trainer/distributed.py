@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ class World:
 
 @contextlib.contextmanager
 def join_world(device: torch.device) -> Iterator[World]:
-    """Joins torchrun's ranks where its variables are set, else makes a group of one without any network port.
+    """Joins torchrun's ranks where its variables are set, else makes a group of one that no other machine can reach.
 
     A group that the caller has initialised is used as it is; one made here is destroyed on leaving.
     """
@@ -80,7 +81,22 @@ def _initialize(device: torch.device) -> None:
     if {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
         dist.init_process_group(backend)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        with _loopback_only():
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+
+
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    # gloo listens even where it is alone, by default on the address that the host's name resolves to.
+    name = "GLOO_SOCKET_IFNAME"
+    if sys.platform != "linux" or name in os.environ:
+        yield
+        return
+    os.environ[name] = "lo"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @contextlib.contextmanager

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pile_toolkit.core.config import convert, read_toml
+from pile_toolkit.core.files import write_bytes
 from pipelines.build import BuildConfig
 from pipelines.dedup import DedupConfig
 from pipelines.download import DownloadConfig
 from tokenizer.stage import TokenizerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+
+RESOLVED = "resolved.toml"
 
 
 class TrainTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,21 +70,40 @@ def load_run_config(path: str | Path, overrides: Mapping[str, Any] | None = None
     return convert(tables, RunConfig, where=f"{path} with {', '.join(overrides)}")
 
 
+def write_resolved(root: Path, config: RunConfig) -> None:
+    """Writes the configuration with every default and override filled in: `pile run` of it makes the same root."""
+    import tomli_w
+
+    tables = _without_none(msgspec.to_builtins(config))
+    write_bytes(root / RESOLVED, tomli_w.dumps(tables).encode())
+
+
+def _without_none(tables: dict[str, Any]) -> dict[str, Any]:
+    # TOML has no null; what is absent is left out.
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in tables.items()
+        if value is not None
+    }
+
+
 def _located(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The tables with every relative path made absolute, from the folder of their file."""
     tables = {"root": "pile-data", **tables}
     if isinstance(tables["root"], str):
         tables["root"] = str(folder / tables["root"])
-    for table, key in (("download", "from"), ("build", "weights"), ("train", "recipe")):
+    for table, key, is_path in (
+        ("download", "from", lambda text: ":" not in text),
+        ("build", "weights", lambda text: text != "pile"),
+        ("train", "recipe", lambda text: "/" in text or text.endswith(".toml")),
+    ):
         owner = tables.get(table)
         if isinstance(owner, dict) and key in owner:
-            tables[table] = {**owner, key: _path_values(owner[key], folder)}
+            tables[table] = {**owner, key: _located_value(owner[key], folder, is_path)}
     return tables
 
 
-def _path_values(value: Any, folder: Path) -> Any:
+def _located_value(value: Any, folder: Path, is_path: Callable[[str], bool]) -> Any:
     if isinstance(value, dict):
-        return {key: _path_values(item, folder) for key, item in value.items()}
-    # A word such as "pile", "debug" or "sample:" and a URL are no paths; what has a slash or an ending is.
-    is_path = isinstance(value, str) and ":" not in value and ("/" in value or "." in value)
-    return str(folder / value) if is_path else value
+        return {key: _located_value(item, folder, is_path) for key, item in value.items()}
+    return str(folder / value) if isinstance(value, str) and is_path(value) else value

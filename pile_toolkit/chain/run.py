@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pile_toolkit.chain.config import RunConfig, load_run_config
+from pile_toolkit.chain.config import RunConfig, load_run_config, write_resolved
 from pile_toolkit.chain.stages import require_torch, train, write_shards
 from pile_toolkit.core.console import SILENT, size
-from pile_toolkit.core.files import write_bytes
 from pile_toolkit.core.lease import hold_root
 from pile_toolkit.core.runners import available_jobs
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pile_toolkit.core.console import Reporter
-
-RESOLVED = "run.json"
 
 
 class StageSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +61,7 @@ def run(
         _check_recipe(resolved)
     root = Path(resolved.root)
     with hold_root(root, take_over=take_over):
-        write_bytes(root / RESOLVED, msgspec.json.format(msgspec.json.encode(resolved), indent=1) + b"\n")
+        write_resolved(root, resolved)
         return _run(resolved, root, jobs or available_jobs(), scheduler, reporter)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from pile_toolkit.chain.config import RESOLVED
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import hash_file
@@ -119,11 +121,10 @@ def _repair(root: Path, folder: Path, path: Path, manifest: Manifest) -> str:
         "train": f"pile train {manifest.counts.get('recipe')} --steps {options.get('steps')} --name {folder.name}",
         "report": "pile report",
     }.get(manifest.key.stage, "pile run pile.toml")
-    # The chain's own file knows every parameter; the single stage is for roots that were made stage by stage.
-    if (root / "run.json").exists():
-        command = "pile run pile.toml"
-        return f"rm {path} && {command}   (the file that made {root})"
-    return f"rm {path} && {command} --root {root}"
+    # The resolved file knows every parameter of a chain; single commands are for roots made stage by stage.
+    if (root / RESOLVED).exists():
+        return f"rm {shlex.quote(str(path))} && pile run {shlex.quote(str(root / RESOLVED))}"
+    return f"rm {shlex.quote(str(path))} && {command} --root {shlex.quote(str(root))}"
 
 
 def _with_options(command: str, options: dict, names: tuple[str, ...]) -> str:

@@ -26,7 +26,7 @@ def _take_defaults(context: click.Context, option: click.Parameter, path: str | 
     tables = [config, *(table for table in config.values() if isinstance(table, dict))]
     context.default_map = {
         **(context.default_map or {}),
-        **{key.replace("from", "source"): value for table in tables for key, value in table.items()},
+        **{"source" if key == "from" else key: value for table in tables for key, value in table.items()},
     }
 
 
@@ -71,7 +71,7 @@ def stage_options(command: Callable) -> Callable:
 def print_result(result: Any, *, as_json: bool, show: Callable[[Any], None]) -> None:
     """The result as one JSON object, or through `show` for people."""
     if as_json:
-        click.echo(msgspec.json.encode(result, order="deterministic").decode())
+        click.echo(msgspec.json.encode(result).decode())
     else:
         show(result)
 

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 LIMIT_BYTES = 4 << 20
 _AT_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_ELEMENT = re.compile(r"\[[^\]]*\]")
 _FIELD = re.compile(r"Object (contains )?(?P<fault>unknown|missing required) field `(?P<name>[^`]*)`")
 
 
@@ -57,9 +58,8 @@ def _explained(message: str, kind: Any, where: str) -> UsageError:
 
 
 def _field_names(kind: Any, path: str) -> list[str]:
-    for part in filter(None, path.split(".")):
-        # `tables[2]` and `tables[...]` are elements of a list and of a table of tables.
-        name = part.partition("[")[0]
+    # `tables[2]` and `tables[...]` are elements of a list and of a table of tables.
+    for name in filter(None, _ELEMENT.sub("", path).split(".")):
         kind = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == name), None)
         kind = _struct_in(kind)
         if kind is None:

@@ -219,8 +219,10 @@ class DocumentWriter:
         self.text_bytes = 0
         self._stack = contextlib.ExitStack()
         temporary = self._stack.enter_context(atomic_path(path))
+        # Entered by itself: on a full disk the compressor fails to close, and would leave the file open.
+        file = self._stack.enter_context(temporary.open("wb"))
         compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
-        stream = self._stack.enter_context(compressor.stream_writer(temporary.open("wb")))
+        stream = self._stack.enter_context(compressor.stream_writer(file, closefd=False))
         self._lines = self._stack.enter_context(jsonlines.Writer(stream, dumps=_ENCODER.encode))
 
     def __enter__(self) -> DocumentWriter:

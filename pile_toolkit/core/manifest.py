@@ -164,4 +164,5 @@ def withdraw(folder: Path) -> None:
 
 
 def _pretty(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=1) + b"\n"
+    # In the order given, which is that of the catalog: sorted keys would come back as sorted tables.
+    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"

@@ -62,6 +62,9 @@ def read_table(path: Path, schema: pa.Schema, header_type: Any, *, name: str, co
         header = msgspec.json.decode((table.schema.metadata or {}).get(_HEADER, b""), type=header_type)
         return header, table.replace_schema_metadata(None).cast(schema)
     except (pa.ArrowException, msgspec.MsgspecError, ValueError, OSError) as error:
+        if getattr(error, "errno", None):
+            # Not allowed, or out of reach: that says nothing about the file.
+            raise
         raise CorruptData(f"{path} is not a {name}: {error}", hint=f"rm {path} && {command}") from error
 
 

@@ -154,8 +154,15 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
+class TokenLength(msgspec.Struct, frozen=True, kw_only=True):
+    """How many merged tokens stand for so many bytes."""
+
+    bytes: int
+    tokens: int
+
+
 class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
-    """The tokenizer, and the text it was trained on; `lengths` maps bytes to the number of merged tokens so long."""
+    """The tokenizer, the text it was trained on, and its longest merged tokens, longest first."""
 
     vocab_size: int
     merges: int
@@ -163,7 +170,7 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
     copies: int
     bytes: int
     parts: list[VocabularyPart]
-    lengths: dict[int, int]
+    lengths: list[TokenLength]
     longest: list[Token]
 
 

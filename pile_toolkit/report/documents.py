@@ -9,7 +9,7 @@ from pile_toolkit.core.components import component_documents
 from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.report import data
-from pile_toolkit.report.gather import counts_of
+from pile_toolkit.report.finished import counts_of
 from pipelines.build import BuildResult
 from pipelines.catalog import components as catalog
 from pipelines.corpus import CorpusResult
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pile_toolkit.core.components import ComponentDocuments
-    from pile_toolkit.report.gather import Finished
+    from pile_toolkit.report.finished import Finished
 
 EXCERPT_CHARACTERS = 320
 MOST_REJECTS = 20

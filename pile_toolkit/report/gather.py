@@ -1,150 +1,52 @@
-"""A root folder in, all that its report says out: manifests first, then the tables and logs that they name.
-
-Only finished stages are read; one without a manifest does not exist.
-"""
+"""Finished stages of a root in, all that the report says of them out, from their manifests, tables and logs."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 import pile_toolkit
 from pile_toolkit.core.console import SILENT
-from pile_toolkit.core.errors import CorruptData, UsageError
-from pile_toolkit.core.manifest import MANIFEST, read_manifest, read_timings
-from pile_toolkit.core.stages import Result, stage_result
-from pile_toolkit.report import data
-from pipelines.download import present_slugs
+from pile_toolkit.report import data, documents, tokens
+from pile_toolkit.report.finished import SINGLE_STAGES, Finished, stage_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from pile_toolkit.core.console import Reporter
-    from pile_toolkit.core.manifest import Manifest
 
-# Folders of the stages that exist once, by the name under which later stages know them.
-SINGLE_STAGES = {"dedup": "dedup", "plan": "build", "corpus": "corpus", "tokenizer": "tokenizer", "shards": "shards"}
-
-
-class Finished(NamedTuple):
-    """A finished stage: its folder as a path and as the root knows it, and its manifest."""
-
-    folder: Path
-    name: str
-    manifest: Manifest
-
-
-def finished_stages(root: Path) -> list[Finished]:
-    """Every finished stage of a root in the order of the chain, components in that of the catalog.
-
-    Raises UsageError where there is none.
-    """
-    names = [f"components/{slug}" for slug in present_slugs(root)] + [*SINGLE_STAGES]
-    names += sorted(f"runs/{path.parent.name}" for path in root.glob(f"runs/*/{MANIFEST}"))
-    found = [Finished(root / name, name, manifest) for name in names if (manifest := read_manifest(root / name))]
-    if not found:
-        raise UsageError(
-            f"{root} holds no finished stage to report on", hint=f"pile download --all --from sample: --root {root}"
-        )
-    return found
+READERS = {
+    "dedup": documents.dedup,
+    "build": documents.mixture,
+    "corpus": documents.corpus,
+    "tokenizer": tokens.vocabulary,
+    "shards": tokens.shards,
+}
 
 
 def gather(root: Path, found: list[Finished], *, reporter: Reporter = SILENT) -> data.Report:
     """The report of these stages. Raises CorruptData where a file is not what its manifest promises."""
-    from pile_toolkit.report import documents, tokens
-
-    by_name = {stage.name: stage for stage in found}
-    components = [stage for stage in found if stage.name.startswith("components/")]
-    runs = [stage for stage in found if stage.name.startswith("runs/")]
-    stages = list(_stages(root, components, found))
-    readers = {
-        "dedup": documents.dedup,
-        "plan": documents.mixture,
-        "corpus": documents.corpus,
-        "tokenizer": tokens.vocabulary,
-        "shards": tokens.shards,
-    }
-    sections: dict = {"download": documents.download(root, components) if components else None}
-    with reporter.progress("report", total=len(readers) + len(runs), unit="sections") as advance:
-        for name, read in readers.items():
-            sections[SINGLE_STAGES[name]] = read(by_name[name]) if name in by_name else None
+    components = [stage for stage in found if stage.is_component]
+    runs = [stage for stage in found if stage.is_run]
+    single = {SINGLE_STAGES[stage.name]: stage for stage in found if stage.name in SINGLE_STAGES}
+    stages = list(stage_rows(root, found))
+    sections: dict[str, Any] = {"runs": []}
+    with reporter.progress("report", total=1 + len(single) + len(runs), unit="sections") as advance:
+        if components:
+            sections["download"] = documents.download(root, components)
+        advance(1)
+        for name, stage in single.items():
+            sections[name] = READERS[name](stage)
             advance(1)
-        for run in runs:
-            sections.setdefault("runs", []).append(tokens.run(run))
+        for stage in runs:
+            sections["runs"].append(tokens.run(stage))
             advance(1)
     return data.Report(
         root=str(root.resolve()),
         generated_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         toolkit_version=pile_toolkit.__version__,
-        seed=by_name["plan"].manifest.key.parameters.get("seed") if "plan" in by_name else None,
+        seed=single["build"].manifest.key.parameters.get("seed") if "build" in single else None,
         elapsed_s=round(sum(stage.elapsed_s for stage in stages), 3),
         stages=stages,
         **sections,
     )
-
-
-def counts_of(kind: type[Result], stage: Finished) -> Result:
-    """A manifest's counts as the stage's own result. Raises CorruptData where another version wrote them."""
-    try:
-        return stage_result(kind, stage.folder, stage.manifest, up_to_date=True)
-    except msgspec.ValidationError as error:
-        raise CorruptData(
-            f"{stage.folder / MANIFEST} has other counts than this version writes: {error}",
-            hint=f"rm {stage.folder / MANIFEST}, then run that stage again",
-        ) from error
-
-
-def elapsed_s(stage: Finished) -> float:
-    """What a stage took when it last ran."""
-    timings = read_timings(stage.folder)
-    return timings.elapsed_s if timings else 0.0
-
-
-def _stages(root: Path, components: list[Finished], found: list[Finished]) -> Iterator[data.Stage]:
-    """One row per stage; the components, a manifest each, are one download."""
-    present = _present_digests(found)
-    if components:
-        yield data.Stage(
-            stage="download",
-            folder="components",
-            elapsed_s=round(sum(map(elapsed_s, components)), 3),
-            parameters={},
-            other_inputs=[],
-            outputs=[output for stage in components for output in _outputs(root, stage)],
-        )
-    for stage in found[len(components) :]:
-        yield data.Stage(
-            stage=stage.manifest.key.stage,
-            folder=stage.name,
-            elapsed_s=elapsed_s(stage),
-            parameters=stage.manifest.key.parameters,
-            other_inputs=_other_inputs(stage, present, components),
-            outputs=list(_outputs(root, stage)),
-        )
-
-
-def _present_digests(found: list[Finished]) -> dict[str, str]:
-    """The digest of everything that a later stage may name as its input, by the name it uses."""
-    digests = {stage.name.removeprefix("components/"): stage.manifest.digest() for stage in found}
-    for stage in found:
-        if stage.name == "tokenizer":
-            # Shards name a tokenizer by what it is, wherever it comes from.
-            digests["tokenizer"] = str(stage.manifest.counts.get("tokenizer"))
-    return digests
-
-
-def _other_inputs(stage: Finished, present: dict[str, str], components: Iterable[Finished]) -> list[str]:
-    inputs = stage.manifest.key.inputs
-    other = [name for name, digest in inputs.items() if present.get(name) != digest]
-    if stage.name == "dedup":
-        other += [slug for item in components if (slug := item.folder.name) not in inputs]
-    return sorted(other)
-
-
-def _outputs(root: Path, stage: Finished) -> Iterator[data.OutputFile]:
-    for output in stage.manifest.outputs:
-        path = output.path if output.path.startswith("/") else f"{stage.name}/{output.path}"
-        yield msgspec.structs.replace(output, path=path)

@@ -11,7 +11,7 @@ import msgspec
 from pile_toolkit.core.plan import SPLITS
 from pile_toolkit.core.stages import StageResult
 from pile_toolkit.report import data
-from pile_toolkit.report.gather import counts_of, elapsed_s
+from pile_toolkit.report.finished import counts_of, elapsed_s
 from shards.stage import ShardsResult
 from shards.stats import shard_stats
 from tokenizer.encoder import Encoder
@@ -22,7 +22,7 @@ from trainer.metrics import METRICS, median_tokens_per_s, read_rows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pile_toolkit.report.gather import Finished
+    from pile_toolkit.report.finished import Finished
 
 LONGEST_TOKENS = 24
 # More points than a curve on a screen has pixels for are averaged.
@@ -47,10 +47,10 @@ def vocabulary(stage: Finished) -> data.Vocabulary:
             for name, ids in kinds.items()
             if ids
         ],
-        lengths=dict(sorted(Counter(merged.values()).items())),
-        longest=[
-            data.Token(id=token_id, text=encoder.token(token_id), bytes=merged[token_id]) for token_id in longest
+        lengths=[
+            data.TokenLength(bytes=length, tokens=tokens) for length, tokens in sorted(Counter(merged.values()).items())
         ],
+        longest=[data.Token(id=token_id, text=encoder.token(token_id), bytes=merged[token_id]) for token_id in longest],
     )
 
 
@@ -59,12 +59,12 @@ def _kinds(encoder: Encoder) -> dict[str, list[int]]:
     added = {token.id: token for token in encoder.definition.added_tokens}
     alphabet = set(byte_characters())
     kinds: dict[str, list[int]] = {"special": [], "byte": [], "merged": [], "run of spaces": [], "other added": []}
-    for token_id, token in added.items():
+    for token in added.values():
         kind = "special" if token.special else "run of spaces" if not token.content.strip(" ") else "other added"
-        kinds[kind].append(token_id)
-    for token, token_id in encoder.definition.vocab.items():
+        kinds[kind].append(token.id)
+    for content, token_id in encoder.definition.vocab.items():
         if token_id not in added:
-            kinds["byte" if token in alphabet else "merged"].append(token_id)
+            kinds["byte" if content in alphabet else "merged"].append(token_id)
     return kinds
 
 

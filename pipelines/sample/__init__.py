@@ -3,7 +3,7 @@
 What `--from sample:` reads. The texts are real (code, docstrings, comments, error messages and the language reference
 of the installed standard library, names of the Unicode database) or computed (DM Mathematics, the equations of the
 papers), set in the format of each component. People, dates and numbers of patents or dockets are drawn from keys.
-The same passage stands in a module of Github and in one or two other components, as texts recur in the real Pile;
+A passage stands in two components, and in a module of Github where that is whole there, as texts recur in the Pile;
 modules that differ little (the character tables of `encodings/`) stay in as near-duplicates.
 
 Same sample: the documents depend on `sample_fingerprint()` and on nothing else, byte for byte; not on the locale, the

@@ -21,7 +21,6 @@ _QUESTIONS = (
 )  # fmt: skip
 _OPENINGS = (
     "I came across `{name}` while reading {module}, and I am not sure that I understand it.",
-    "The documentation of `{name}` says this, and I wonder what happens behind it:",
     "In a project of mine there is a call of `{name}`.",
     "What I have found out about `{name}` so far is this.",
 )
@@ -76,12 +75,12 @@ def exchanges(slug: str) -> Iterator[tuple[str, str]]:
 
 
 def _exchange(draw: Draw, listings: list[Listing]) -> str:
-    first = listings[0]
+    first = next((listing for listing in listings if listing.docstring), listings[0])
     names = {"name": first.owner.split(".")[-1], "module": module_name(first.source)}
     quoted = "\n".join(f"> {line}".rstrip() for line in first.docstring.split("\n"))
     lines = ["Q:", "", draw.choice(_QUESTIONS).format(**names), "", draw.choice(_OPENINGS).format(**names), ""]
     if first.docstring:
-        lines += [quoted, ""]
+        lines += ["The documentation says this, and I wonder what happens behind it:", "", quoted, ""]
     for listing in listings:
         answer = draw.choice(_ANSWERS).format(name=listing.owner)
         lines += ["A:", "", *_explained(listing), answer, "", _indented(listing.code), ""]

@@ -1,7 +1,8 @@
 """The embedded sample is the same everywhere, says what it is, looks like what it stands for, and its sums are right.
 
 Pins lie in tests/golden/sample.json, by the content of the installed standard library: the exact bytes belong to one
-release and build, the counts to the minor version. To pin the running Python: `python tests/pipelines/test_sample.py`.
+release and build, the counts to the minor version. `PYTHONPATH=. python tests/pipelines/test_sample.py` prints the pins
+of the Python that runs it.
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ def test_another_process_gives_the_same_bytes(sample, tmp_path):
         "print(json.dumps(measured({slug: list(sample_documents(slug)) for slug in reversed(SAMPLE_SLUGS)})))"
     )
     environment = {"PYTHONHASHSEED": "4242", "LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
     run = subprocess.run(
         [sys.executable, "-OO", "-c", script], env=kept | environment, cwd=tmp_path, capture_output=True, check=True

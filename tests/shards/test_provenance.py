@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -81,6 +83,27 @@ def test_a_file_cut_short_anywhere_is_refused(path):
         path.write_bytes(whole[:length])
         with pytest.raises(CorruptData, match=r"train\.docs\.arrow"):
             read_provenance(path)
+
+
+def test_a_column_that_claims_fewer_bytes_than_its_rows_need_is_refused(path):
+    whole = path.read_bytes()
+    # The batch lists where its buffers lie; three 64-bit values take 24 bytes.
+    listed = struct.pack("<q", 24)
+    assert whole.count(listed) >= 2
+    path.write_bytes(whole.replace(listed, struct.pack("<q", 8)))
+    with pytest.raises(CorruptData, match="Buffer #1 too small"):
+        read_provenance(path)
+
+
+def test_a_changed_byte_is_refused_or_changes_values_only(path):
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            provenance = read_provenance(path)
+        except CorruptData:
+            continue
+        assert [len(getattr(provenance, name)) for name in COLUMNS] == [3] * 5
 
 
 def arrow_file(path, *, batches=1, metadata=None, **changes):

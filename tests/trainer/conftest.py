@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from trainer.config import Recipe, load_recipe
 
@@ -54,6 +55,15 @@ def learnable_documents(seed: int, count: int) -> list[np.ndarray]:
             ids.append(following if random.random() < 0.9 else int(random.integers(1, VOCAB_SIZE)))
         documents.append(np.array([*ids, 0]))
     return documents
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """One thread here as in the processes: runs are compared to the last digit, and small matrices gain nothing."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

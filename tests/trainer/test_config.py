@@ -73,7 +73,7 @@ def test_an_override_has_the_type_of_its_field(key, typed, value):
         ({"train.steps.more": 1}, ["debug.toml", "'train.steps.more'", "not a table"]),
         ({"model.heads": 5}, ["'model'", "hidden_size 64 is not a multiple of heads 5", "is 4"]),
         ({"model.rotary_pct": 0.1}, ["0.1 x head size 16 = 1 rotary dimensions"]),
-        ({"data.micro_batch": 3}, ["global_batch 8 is not a multiple of micro_batch 3"]),
+        ({"data.micro_batch": 3}, ["global_batch 4 is not a multiple of micro_batch 3"]),
         ({"data.sequence_length": 4096}, ["sequence_length 4096 is above model.max_positions 2048"]),
         ({"optimizer.min_learning_rate": 1}, ["min_learning_rate 1", "is above learning_rate 0.003"]),
         ({"train.precision": "fp8"}, ["'train.precision'", "fp8"]),

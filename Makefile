@@ -1,0 +1,45 @@
+# make demo    the whole chain on the built-in sample: environment, corpus, tokenizer, shards, a small model, a report
+# make test    the suite, with the time of each part
+# make lint    ruff, mypy, import contracts
+# make train RECIPE=debug ROOT=pile-data
+# PIP_OPTIONS is handed to pip, for example an index with CPU builds of torch (README)
+
+PYTHON ?= python3
+VENV ?= .venv
+ROOT ?= pile-data
+RECIPE ?= debug
+PIP_OPTIONS ?=
+PILE := $(VENV)/bin/pile
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt $(PIP_OPTIONS)
+
+.PHONY: demo test lint train clean
+
+demo: $(VENV)/.installed-train
+	$(PILE) run pile.toml --root $(ROOT)
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest -q $(PYTEST_OPTIONS)
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --quiet .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+train: $(VENV)/.installed-train
+	$(PILE) train $(RECIPE) --root $(ROOT)
+
+clean:
+	rm -rf $(VENV) $(ROOT) build dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps, so that a second call installs nothing until what is asked for changes.
+$(VENV)/.installed-train: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[train]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[train,hub,dev]'
+	@touch $@ $(VENV)/.installed-train

@@ -1,0 +1,251 @@
+"""Numbers in, inline SVG out: bars, histograms and curves, without a script and without colours of their own.
+
+An SVG here is the area of the plot alone: across, everything is in percent of it, so that a chart takes the width that
+it is given while its text keeps its size; labels of axes overflow into the margin that the style sheet leaves. Colours
+are classes (`series-0`, `series-1`, ...). All text is escaped where it is put in.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ROW_PIXELS = 25
+BAR_PIXELS = 15
+LABEL_PIXELS = 8
+LEAST_PIXELS = 1.5
+
+
+class Bar(NamedTuple):
+    """One row of a bar chart: a value and a tooltip per series, and what stands behind the longest bar."""
+
+    label: str
+    values: Sequence[float]
+    tooltips: Sequence[str]
+    text: str
+
+
+class Bin(NamedTuple):
+    """One column of a histogram: a value per series, stacked; `tick` stands below its left edge."""
+
+    values: Sequence[float]
+    tooltip: str
+    tick: str | None = None
+
+
+class Point(NamedTuple):
+    """One place of a curve."""
+
+    x: float
+    y: float
+    tooltip: str
+
+
+def element(name: str, content: str = "", **attributes: Any) -> Markup:
+    """One element; underscores in attribute names are hyphens, a trailing one is for Python's keywords."""
+    written = Markup("").join(
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _number(value))
+        for key, value in attributes.items()
+        if value is not None
+    )
+    # The name is ours; the content is escaped unless it is an element already.
+    return Markup(f"<{name}{{}}>{{}}</{name}>").format(written, content)
+
+
+def bars(rows: Sequence[Bar], *, unit: str, name: str, stacked: bool = False) -> Markup:
+    """Horizontal bars from zero: of each row one per series below each other, or one behind the other if `stacked`."""
+    reach = sum if stacked else max
+    ticks = nice_ticks(0, max((reach(row.values) for row in rows), default=0), most=5)
+    height = len(rows) * ROW_PIXELS
+    parts = list(_vertical_grid(ticks, ticks[-1], height, unit))
+    for number, row in enumerate(rows):
+        middle = number * ROW_PIXELS + ROW_PIXELS / 2
+        parts.append(_text(row.label, x=-LABEL_PIXELS, y=middle, anchor="end", class_="label"))
+        parts += _stacked_bar(row, middle, ticks[-1]) if stacked else _grouped_bar(row, middle, ticks[-1])
+        end = _percent(reach(row.values), ticks[-1])
+        parts.append(_text(row.text, x=end, y=middle, dx=6, class_="value"))
+    return _svg(name, height, parts, class_="bars")
+
+
+def _grouped_bar(row: Bar, middle: float, end: float) -> Iterable[Markup]:
+    # The first series is what the chart is about; the others, thinner, are what it is compared with.
+    shares = [0.62, *[0.38 / max(len(row.values) - 1, 1)] * (len(row.values) - 1)] if len(row.values) > 1 else [1.0]
+    top = middle - BAR_PIXELS / 2
+    for series, (value, tooltip, share) in enumerate(zip(row.values, row.tooltips, shares, strict=True)):
+        thickness = BAR_PIXELS * share
+        yield _rect(0, top, _percent(value, end), thickness - 1, f"series-{series}", tooltip)
+        top += thickness
+
+
+def _stacked_bar(row: Bar, middle: float, end: float) -> Iterable[Markup]:
+    start = 0.0
+    for series, (value, tooltip) in enumerate(zip(row.values, row.tooltips, strict=True)):
+        if value:
+            width = _percent(value, end)
+            yield _rect(_percent(start, end), middle - BAR_PIXELS / 2, width, BAR_PIXELS, f"series-{series}", tooltip)
+        start += value
+
+
+def histogram(
+    bins: Sequence[Bin], *, x_unit: str, y_unit: str, name: str, height: int = 200, grid: bool = True
+) -> Markup:
+    """Columns from zero, series stacked; without `grid` the largest fills the height, for small charts side by side."""
+    largest = max((sum(item.values) for item in bins), default=0)
+    ticks = nice_ticks(0, largest, most=5) if grid else [0, largest or 1]
+    parts = list(_horizontal_grid(ticks, height, y_unit)) if grid else []
+    width = 100 / max(len(bins), 1)
+    for number, item in enumerate(bins):
+        columns = _columns(item.values, (number + 0.06) * width, 0.88 * width, height / ticks[-1], height)
+        parts.append(_hover(number * width, width, height, item.tooltip, *columns))
+        if item.tick is not None:
+            parts.append(_text(item.tick, x=f"{number * width:.3f}%", y=height + 14, anchor="middle"))
+    parts += _floor(height, x_unit)
+    return _svg(name, height, parts, class_="columns" if grid else "small columns")
+
+
+def _columns(values: Sequence[float], left: float, width: float, pixels: float, height: int) -> Iterable[Markup]:
+    """The series of one column on top of each other; one that is there is seen, however small."""
+    top = float(height)
+    for series, value in enumerate(values):
+        top -= value * pixels
+        if value:
+            y, tall = min(top, height - LEAST_PIXELS), max(value * pixels, LEAST_PIXELS)
+            yield element("rect", x=f"{left:.3f}%", y=y, width=f"{width:.3f}%", height=tall, class_=f"series-{series}")
+
+
+class Axes(NamedTuple):
+    """From numbers to places: the range of each axis, and the height in pixels."""
+
+    first: float
+    last: float
+    low: float
+    high: float
+    height: int
+
+    def across(self, x: float) -> float:
+        """Percent from the left."""
+        return 100 * (x - self.first) / ((self.last - self.first) or 1.0)
+
+    def down(self, y: float) -> float:
+        """Pixels from the top."""
+        return self.height * (self.high - y) / (self.high - self.low)
+
+
+def curve(
+    line: Sequence[Point],
+    dots: Sequence[Point] = (),
+    *,
+    x_unit: str,
+    y_unit: str,
+    name: str,
+    height: int = 240,
+    from_zero: bool = False,
+    level: Point | None = None,
+) -> Markup:
+    """A line of at least one point, dots on the same axes, and a dashed `level` with its tooltip as its label."""
+    values = [point.y for point in (*line, *dots, *([level] if level else []))]
+    y_ticks = nice_ticks(0 if from_zero else min(values), max(values), most=6)
+    steps = [point.x for point in (*line, *dots)]
+    axes = Axes(min(steps), max(steps), y_ticks[0], y_ticks[-1], height)
+    parts = list(_horizontal_grid(y_ticks, height, y_unit))
+    if level is not None:
+        y = axes.down(level.y)
+        parts.append(element("line", x1=0, x2="100%", y1=y, y2=y, class_="level"))
+        parts.append(_text(level.tooltip, x="100%", y=y - 8, anchor="end", class_="unit"))
+    parts += _line(line, axes)
+    for point in dots:
+        title = element("title", point.tooltip)
+        x = f"{axes.across(point.x):.3f}%"
+        parts.append(element("circle", title, cx=x, cy=axes.down(point.y), r=4.5, class_="dot-1"))
+    for tick in nice_ticks(axes.first, axes.last, most=6, whole=True):
+        if axes.first <= tick <= axes.last:
+            parts.append(_text(_tick(tick), x=f"{axes.across(tick):.3f}%", y=height + 14, anchor="middle"))
+    parts += _floor(height, x_unit)
+    return _svg(name, height, parts, class_="curve")
+
+
+def _line(points: Sequence[Point], axes: Axes) -> Iterable[Markup]:
+    """The line, stretched to the width that there is, and the strips that say its values."""
+    path = " ".join(f"{axes.across(point.x):.3f},{axes.down(point.y):.2f}" for point in points)
+    drawn = element("polyline", points=path, class_="line-0", vector_effect="non-scaling-stroke")
+    box = f"0 0 100 {axes.height}"
+    yield element("svg", drawn, viewBox=box, preserveAspectRatio="none", width="100%", height=axes.height)
+    width = 100 / len(points)
+    for point in points:
+        left = min(max(axes.across(point.x) - width / 2, 0), 100 - width)
+        yield _hover(left, width, axes.height, point.tooltip)
+
+
+def _floor(height: int, unit: str) -> Iterable[Markup]:
+    """The horizontal axis and what it counts."""
+    yield element("line", x1=0, x2="100%", y1=height, y2=height, class_="axis")
+    if unit:
+        yield _text(unit, x="50%", y=height + 32, anchor="middle", class_="unit")
+
+
+def nice_ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[float]:
+    """At least two round numbers, evenly apart, the first at or below `low` and the last at or above `high`."""
+    span = (high - low) or abs(high) or 1.0
+    raw = span / most
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10, 20) if factor * magnitude >= raw * (1 - 1e-9))
+    if whole:
+        step = max(round(step), 1)
+    start = math.floor(low / step + 1e-9)
+    stop = max(math.ceil(high / step - 1e-9), start + 1)
+    return [round(number * step, 12) for number in range(start, stop + 1)]
+
+
+def _vertical_grid(ticks: Sequence[float], end: float, height: float, unit: str) -> Iterable[Markup]:
+    for tick in ticks:
+        x = _percent(tick, end)
+        yield element("line", x1=x, x2=x, y1=0, y2=height, class_="axis" if tick == 0 else "grid")
+        yield _text(_tick(tick), x=x, y=height + 13, anchor="middle")
+    yield _text(unit, x="50%", y=height + 31, anchor="middle", class_="unit")
+
+
+def _horizontal_grid(ticks: Sequence[float], height: float, unit: str) -> Iterable[Markup]:
+    yield _text(unit, x=-40, y=-16, anchor="start", class_="unit")
+    for tick in ticks:
+        y = height * (ticks[-1] - tick) / (ticks[-1] - ticks[0])
+        yield element("line", x1=0, x2="100%", y1=y, y2=y, class_="grid")
+        yield _text(_tick(tick), x=-LABEL_PIXELS, y=y, anchor="end")
+
+
+def _svg(name: str, height: float, parts: Iterable[Markup], *, class_: str) -> Markup:
+    content = Markup("").join(parts)
+    return element("svg", content, role="img", aria_label=name, class_=class_, width="100%", height=height)
+
+
+def _rect(x: Any, y: float, width: str, height: float, class_: str, tooltip: str) -> Markup:
+    return element("rect", element("title", tooltip), x=x, y=y, width=width, height=height, class_=class_)
+
+
+def _hover(left: float, width: float, height: float, tooltip: str, *marks: Markup) -> Markup:
+    """A strip over the whole height that says what stands there: small marks are hard to hit."""
+    strip = element("rect", x=f"{left:.3f}%", y=0, width=f"{width:.3f}%", height=height, class_="strip")
+    return element("g", Markup("").join((element("title", tooltip), strip, *marks)), class_="hover")
+
+
+def _text(content: str, *, x: Any, y: float, anchor: str | None = None, **attributes: Any) -> Markup:
+    # 0.32 em puts the middle of digits at y; the attribute that says so is not understood everywhere.
+    return element("text", content, x=x, y=y, dy="0.32em", text_anchor=anchor, **attributes)
+
+
+def _percent(value: float, whole: float) -> str:
+    return f"{100 * value / whole:.3f}%"
+
+
+def _tick(value: float) -> str:
+    if abs(value) >= 1_000_000:
+        return f"{value / 1_000_000:,g}M"
+    return f"{value:,.0f}" if value == round(value) else f"{value:.6g}"
+
+
+def _number(value: Any) -> str | Markup:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else escape(value)

@@ -1,0 +1,477 @@
+"""Every physical line is a document or a reject, a damaged container is an error, and nothing changes on the way."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pile_toolkit.core.documents import (
+    LONGEST_WINDOW_BYTES,
+    NESTING_LIMIT,
+    Document,
+    DocumentWriter,
+    Reject,
+    decode_meta,
+    read_blocks,
+    read_documents,
+    read_records,
+    write_json_lines,
+)
+from pile_toolkit.core.errors import CorruptData
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = b'{"text":"good","meta":{"n":1}}'
+SKIPPABLE = (0x184D2A57).to_bytes(4, "little") + (5).to_bytes(4, "little") + b"hello"
+needs_zstd = pytest.mark.skipif(shutil.which("zstd") is None, reason="the zstd command is not installed")
+
+
+def frame(data: bytes, *, level: int = 3) -> bytes:
+    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
+
+
+def window_frame(data: bytes, window_log: int, mantissa: int = 0) -> bytes:
+    """A frame by hand (RFC 8878, 3.1.1): no content size, so that the window in its header is what a reader needs."""
+    header = (0xFD2FB528).to_bytes(4, "little") + bytes([0, (window_log - 10) << 3 | mantissa])
+    last_raw_block = (len(data) << 3 | 1).to_bytes(3, "little")
+    return header + last_raw_block + data
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "00.jsonl.zst"
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("documents") / "00.jsonl.zst"
+
+
+def records(path: Path, lines: bytes) -> list[Document | Reject]:
+    path.write_bytes(frame(lines))
+    return list(read_records(path))
+
+
+# The container
+
+
+@pytest.mark.parametrize("cuts", [[], [9], [0, 9, 9], [31], [32], [33, 50], range(1, 70)])
+@pytest.mark.parametrize("between", [b"", SKIPPABLE, frame(b""), SKIPPABLE + SKIPPABLE])
+def test_frames_may_be_cut_anywhere_with_others_between(path, cuts, between):
+    lines = GOOD + '\n{"text":"zwölf\u2028€"}\n'.encode() + GOOD + b"\n"
+    ends = [0, *cuts, len(lines)]
+    path.write_bytes(
+        between + b"".join(frame(lines[start:end]) + between for start, end in zip(ends, ends[1:], strict=False))
+    )
+    assert b"".join(read_blocks(path)) == lines
+    assert list(read_records(path)) == [
+        Document(1, "good", b'{"n":1}'),
+        Document(2, "zwölf\u2028€", b"{}"),
+        Document(3, "good", b'{"n":1}'),
+    ]
+
+
+@pytest.mark.parametrize("window_log", [10, 27, 31])
+def test_windows_up_to_the_longest_are_read(path, window_log):
+    path.write_bytes(window_frame(GOOD, window_log))
+    assert list(read_documents(path)) == [Document(1, "good", b'{"n":1}')]
+    if shutil.which("zstd"):
+        command = ["zstd", "--decompress", "--stdout", "--long=31", str(path)]
+        assert subprocess.run(command, capture_output=True, check=True).stdout == GOOD
+
+
+def test_a_longer_window_than_any_tool_writes_is_refused(path):
+    assert LONGEST_WINDOW_BYTES == 1 << 31
+    path.write_bytes(window_frame(GOOD, 31, mantissa=1))
+    with pytest.raises(CorruptData, match="too much memory"):
+        list(read_records(path))
+
+
+@needs_zstd
+@pytest.mark.parametrize("options", [["-19"], ["--fast=5"], ["--long=27"], ["--no-check"], ["--rsyncable", "-T2"]])
+def test_what_the_zstd_command_writes_is_read(path, options):
+    lines = b"".join(b'{"text":"%d %s"}\n' % (n, b"long " * 2000) for n in range(200))
+    for content in (lines, b""):
+        written = subprocess.run(["zstd", "--stdout", *options], input=content, capture_output=True, check=True).stdout
+        path.write_bytes(written)
+        assert b"".join(read_blocks(path)) == content
+
+
+@needs_zstd
+def test_the_zstd_command_reads_what_is_written(path):
+    with DocumentWriter(path) as writer:
+        writer.write("text", {"n": 1})
+    subprocess.run(["zstd", "--test", "--quiet", str(path)], check=True)
+    read = subprocess.run(["zstd", "--decompress", "--stdout", str(path)], capture_output=True, check=True).stdout
+    assert read == b'{"text":"text","meta":{"n":1}}\n'
+    listed = subprocess.run(["zstd", "--list", "-v", str(path)], capture_output=True, check=True, text=True).stdout
+    assert "Check: XXH64" in listed
+
+
+def test_a_file_cut_anywhere_is_corrupt_except_exactly_between_two_frames(path):
+    """Between two frames nothing can tell: those bytes are a whole, shorter file. Before the first, something can."""
+    parts = [frame(b'{"text":"one"}\n{"text":"two"}\n'), SKIPPABLE, frame(b'{"text":"three"}\n'), frame(b"")]
+    whole = b"".join(parts)
+    between = {sum(map(len, parts[:count])): 2 if count < 3 else 3 for count in range(1, 5)}
+    for end in range(len(whole) + 1):
+        path.write_bytes(whole[:end])
+        if end in between:
+            assert len(list(read_records(path))) == between[end]
+            continue
+        with pytest.raises(CorruptData) as error:
+            list(read_records(path))
+        assert f"{path} ends " in error.value.message
+        assert f"at byte {end:,}" in error.value.message
+
+
+def test_the_records_before_a_cut_come_before_the_error(path):
+    path.write_bytes(frame(GOOD + b"\n") + frame(GOOD + b"\n")[:-1])
+    reader, seen = read_records(path), []
+    with pytest.raises(CorruptData, match=rf"ends inside a zstd frame at byte [\d,]+ \({2 * len(GOOD) + 2} bytes of text"):
+        seen.extend(reader)
+    with pytest.raises(CorruptData):
+        seen.extend(read_records(path))
+    assert [record.line for record in seen] == [1, 2, 1, 2]
+
+
+def test_any_flipped_bit_is_found_or_changes_nothing(path):
+    """Nothing: a few bits of the header only say how much memory to have ready."""
+    with DocumentWriter(path) as writer:
+        for number in range(5):
+            writer.write(f"hello world {number} " * 9, {"n": number})
+    whole, right = path.read_bytes(), list(read_records(path))
+    found = 0
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert list(read_records(path)) == right
+        except CorruptData as error:
+            found += 1
+            assert str(path) in error.message  # noqa: PT017 - whether it is raised is not known here
+            assert " byte " in error.message  # noqa: PT017
+    assert found > 0.97 * 8 * len(whole)
+
+
+@pytest.mark.parametrize("content", [GOOD, gzip.compress(GOOD), b"\x00" * 100, b"\x28\xb5\x2f\xfe" + bytes(20), b"("])
+def test_what_is_no_zstd_is_corrupt_from_its_first_byte(path, content):
+    path.write_bytes(content)
+    with pytest.raises(CorruptData, match=r"is damaged at byte 0 or later|ends inside a zstd frame at byte 1 "):
+        list(read_records(path))
+
+
+@pytest.mark.parametrize("junk", [b"\n", GOOD, b"\x00" * 9])
+def test_what_follows_the_last_frame_is_damage_with_its_place(path, junk):
+    path.write_bytes(frame(GOOD) + junk)
+    with pytest.raises(CorruptData, match=rf"at byte {len(frame(GOOD))} or later \({len(GOOD)} bytes of text before\)"):
+        list(read_records(path))
+
+
+@given(damage=st.binary(max_size=40), start=st.integers(0, 60), end=st.integers(0, 60))
+def test_whatever_is_in_a_file_ends_in_records_or_corrupt_data(scratch, damage, start, end):
+    whole = frame(GOOD + b"\n") + frame(GOOD)
+    scratch.write_bytes(whole[:start] + damage + whole[end:])
+    try:
+        found = list(read_records(scratch))
+    except CorruptData:
+        return
+    assert [record.line for record in found] == list(range(1, len(found) + 1))
+
+
+# Lines
+
+
+@pytest.mark.parametrize(
+    ("line", "document"),
+    [
+        (b'{"text":""}', ("", b"{}")),
+        (b'{"meta":{},"text":"x"}', ("x", b"{}")),
+        (b' \t{ "text" : "x" , "other" : [1] } ', ("x", b"{}")),
+        (b'{"text":"x"}\r', ("x", b"{}")),
+        (b'{"text":"a\\r\\nb\\n"}\r', ("a\r\nb\n", b"{}")),
+        ('{"text":"a\u2028b\u2029c\u0085d"}'.encode(), ("a\u2028b\u2029c\u0085d", b"{}")),
+        (b'{"text":"a\\u2028b\\u0000c"}', ("a\u2028b\x00c", b"{}")),
+        (b'{"text":"\\ud83d\\ude00"}', ("\U0001f600", b"{}")),
+        ('{"text":"\ufeffx"}'.encode(), ("\ufeffx", b"{}")),
+        (b'{"text":"[[[[NaN\\"", "meta":{"NaN":"NaN, -Infinity"}}', ('[[[[NaN"', b'{"NaN":"NaN, -Infinity"}')),
+        (b'{"text":"twice","text":"last"}', ("last", b"{}")),
+    ],
+)
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n" + GOOD])
+def test_odd_but_whole_lines_are_documents(path, line, document, end):
+    assert records(path, line + end)[0] == Document(1, *document)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("last", [b"", b"\n"])
+def test_a_byte_order_mark_windows_line_ends_and_no_last_newline_are_read(path, line_end, last):
+    found = records(path, b"\xef\xbb\xbf" + GOOD + line_end + GOOD + last)
+    assert found == [Document(1, "good", b'{"n":1}'), Document(2, "good", b'{"n":1}')]
+
+
+def nested(depth: int) -> bytes:
+    return b'{"a":' * (depth - 1) + b"[]" + b"}" * (depth - 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"", "the line is blank"),
+        (b" \t\r", "the line is blank"),
+        (b"no JSON", "malformed"),
+        (b'{"text":"x"', "truncated"),
+        (b'{"text":"x"} {"text":"y"}', "trailing characters"),
+        (b'{"text":"x",}', "malformed"),
+        (b'{"text":"a\x00b"}', "malformed"),
+        (b'{"text":"a\tb"}', "malformed"),
+        (b"null", "Expected `object`, got `null`"),
+        (b'["text"]', "Expected `object`, got `array`"),
+        (b'{"meta":{}}', "missing required field `text`"),
+        (b'{"text":null}', r"Expected `str`, got `null` - at `\$.text`"),
+        (b'{"text":["x"]}', r"Expected `str`, got `array` - at `\$.text`"),
+        (b'{"text":NaN}', "malformed"),
+        (b'{"text":"\xff"}', "bad UTF-8: .* position 9"),
+        (b'{"text":"\xed\xa0\x80"}', "bad UTF-8"),
+        (b'{"text":"x","meta":{"n":"\xff"}}', "bad UTF-8"),
+        (b'{"text":"x","\xff":0}', "bad UTF-8"),
+        (b'{"text":"\\ud800"}', "half a surrogate pair"),
+        (b'{"text":"\\udc00\\ud800 and more"}', "half a surrogate pair"),
+        (b'{"text":"x","meta":{"n":"\\udfff"}}', "half a surrogate pair"),
+        (b'{"text":"x","meta":[]}', r"Expected `object` - at `\$.meta`"),
+        (b'{"text":"x","meta":null}', r"Expected `object` - at `\$.meta`"),
+        (b'{"text":"x","meta":"{}"}', r"Expected `object` - at `\$.meta`"),
+        (b'{"text":"x","meta":{"n":1NaN}}', "malformed"),
+        (b'{"text":"x","meta":{"n":-NaN}}', "malformed"),
+        (b'{"text":"x","meta":{"n":NaNs}}', "malformed"),
+        (b'{"text":"x","meta":{"n":+Infinity}}', "malformed"),
+        (b'{"text":"x","meta":{NaN:1}}', "malformed"),
+        (b'{"text":"x","meta":' + nested(NESTING_LIMIT + 1) + b"}", "nested more than 256 deep"),
+        (b'{"text":"x","meta":{"n":NaN,"m":' + nested(NESTING_LIMIT) + b"}}", "nested more than 256 deep"),
+        (b"[" * 100_000, "Expected `object`"),
+        (b'{"text":' + b"[" * 100_000, "Expected `str`"),
+        (b'{"text":"x","meta":' + b"[" * 100_000, "nested more than 256 deep"),
+        (b'{"text":"x","meta":' + nested(100_000) + b"}", "nested more than 256 deep"),
+        (b'{"text":"x","meta":{"n":NaN,"m":' + nested(100_000) + b"}}", "nested more than 256 deep"),
+        (b'{"text":"x","other":' + nested(100_000) + b"}", "nested more than 256 deep"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, bytes) else None,
+)
+def test_a_damaged_record_is_a_reject_with_its_line_and_reason(path, line, reason):
+    first, reject, last = records(path, b"\n".join([GOOD, line, GOOD]))
+    assert (first.line, last.line) == (1, 3)
+    assert isinstance(reject, Reject)
+    assert reject.line == 2
+    assert re.search(reason, reject.reason)
+
+
+def test_rejects_are_passed_over_and_keep_their_place_in_the_count(path):
+    path.write_bytes(frame(b"\n\n" + GOOD + b"\nno\n" + GOOD + b"\n\n"))
+    assert [document.line for document in read_documents(path)] == [3, 5]
+    assert [record.line for record in read_records(path)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("depth", [NESTING_LIMIT - 1, NESTING_LIMIT])
+@pytest.mark.parametrize("number", [b"1", b"NaN"])
+def test_what_is_nested_less_is_a_document_however_deep_the_caller_is(path, depth, number):
+    meta = nested(depth).replace(b"[]", b"[" + number + b"]")
+    path.write_bytes(frame(b'{"text":"x","meta":' + meta + b"}"))
+
+    def called_from(calls: int) -> list:
+        return called_from(calls - 1) if calls else list(read_records(path))
+
+    assert called_from(0) == called_from(300) == [Document(1, "x", meta)]
+
+
+def test_brackets_in_texts_and_names_are_not_nested(path):
+    meta = json.dumps({"[" * 1000: "{" * 1000, "list": [[]] * 1000}).encode()
+    line = json.dumps({"text": "[" * 1000}).encode()[:-1] + b',"meta":' + meta + b"}"
+    assert records(path, line) == [Document(1, "[" * 1000, meta)]
+
+
+def test_a_line_longer_than_many_blocks_is_one_document(path):
+    text = "0123456789abcde\u20ac" * 500_000
+    with DocumentWriter(path) as writer:
+        writer.write(text, {})
+        writer.write("next", {})
+    assert [(document.line, document.text) for document in read_documents(path)] == [(1, text), (2, "next")]
+
+
+# Meta
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        b"{}",
+        b"{ }",
+        b'{"n":123456789012345678901234567890}',
+        b'{"n":1,"n":2,"m":{"n":1,"n":1}}',
+        b'{"n":NaN}',
+        b'{"n":[NaN,Infinity,-Infinity, NaN ],"NaN":"NaN"}',
+        b'{"n":NaN,"m":[1e-0,1e-01,1e-002,1e-0001]}',
+        b'{"n":1E400,"m":-0.0,"k":0.1000000000000000055511151231257827}',
+        b'{"n": "\\u00e9\\/\\ud83d\\ude00" ,\t"m":[ ]\r}',
+        '{"ключ":"\u2028\U0001f600"}'.encode(),
+        b'{"n":' + b"9" * 10_000 + b"}",
+    ],
+)
+def test_meta_survives_to_the_byte(path, meta):
+    line = b'{"before":NaN,"text":"x 1e-01 NaN", "meta":  ' + meta + b' ,"after":[1e-01]}'
+    assert records(path, line) == [Document(1, "x 1e-01 NaN", meta)]
+    with DocumentWriter(path) as writer:
+        writer.write("x", meta)
+    assert list(read_records(path)) == [Document(1, "x", meta)]
+
+
+def test_meta_on_several_lines_is_written_on_one(path):
+    meta = json.dumps({"a": [1, 2], "b": "x\ny"}, indent=1).encode()
+    with DocumentWriter(path) as writer:
+        writer.write("x", meta)
+    (document,) = read_records(path)
+    assert document.meta == meta.replace(b"\n", b" ")
+    assert json.loads(document.meta) == json.loads(meta)
+
+
+@pytest.mark.parametrize(
+    "meta", ["{}", '{"n": 123456789012345678901234567890, "m": [1, "x", null]}', '{"n": 1, "n": 2}', '{"n": 1e400}']
+)
+def test_a_decoded_meta_is_what_json_says(meta):
+    assert decode_meta(meta.encode()) == json.loads(meta)
+
+
+def test_a_decoded_meta_may_hold_what_is_no_number():
+    decoded = decode_meta(b'{"n":NaN,"m":-Infinity,"k":12345678901234567890123,"long":' + b"9" * 5000 + b"}")
+    assert math.isnan(decoded.pop("n"))
+    assert decoded == {"m": -math.inf, "k": 12345678901234567890123, "long": math.inf}
+
+
+# Against json and zstandard
+
+
+def plain_record(line: bytes) -> tuple[str, bool] | None:
+    """What the standard library makes of a line: its text and whether it has a meta, None where it is no document."""
+    try:
+        value = json.loads(line.decode().removeprefix("\ufeff"))
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        return None
+    return (value["text"], "meta" in value) if isinstance(value.get("meta", {}), dict) else None
+
+
+FRAGMENTS = ['"', "\\", "\\ud83d", "\\ude00", "NaN", "-", "Infinity", "{", "}", "[", "]", ":", ",", "1", "0", ".", "e"]
+FRAGMENTS += [" ", "\t", "\u00e9", "null", "true", '"text"', '"meta"', ":{}", "\ufeff", "1e-01", "\\n"]
+pieces = st.sampled_from([fragment.encode() for fragment in FRAGMENTS] + [b"\xff", b"\x00", b"\xe2\x80"])
+LINES = (GOOD, b'{"text":"a\\n","meta":{"n":[NaN,-Infinity,1]}}', b'{"meta":{"m":"\\ud83d\\ude00"},"text":"","x":1.5e-3}')
+
+
+@settings(max_examples=300)
+@given(line=st.sampled_from(LINES), cuts=st.tuples(st.integers(0, 60), st.integers(0, 4)), fill=st.lists(pieces))
+@example(line=b'{"text":"x","meta":{"n":--Infinity}}', cuts=(0, 0), fill=[])
+@example(line=b'{"text":"x","meta":{"n":1e-Infinity,"m":NaN}}', cuts=(0, 0), fill=[])
+def test_a_line_is_a_document_exactly_when_the_standard_library_says_so(scratch, line, cuts, fill):
+    start, length = cuts
+    line = line[:start] + b"".join(fill) + line[start + length :]
+    (record,) = records(scratch, line + b"\n")
+    expected = plain_record(line)
+    assert isinstance(record, Document) == (expected is not None), record
+    if expected is not None:
+        assert record.text == expected[0]
+        meta = json.loads(line.decode().removeprefix("\ufeff")).get("meta", {})
+        assert json.dumps(json.loads(record.meta)) == json.dumps(meta)
+        assert record.meta in line or not expected[1]
+
+
+numbers = st.integers() | st.floats()
+values = st.recursive(
+    st.none() | st.booleans() | numbers | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+metas = st.dictionaries(st.text(max_size=5), values, max_size=3)
+spacing = st.sampled_from([(", ", ": "), (",", ":"), (" ,\t", "\r: ")])
+
+
+@given(documents=st.lists(st.tuples(st.text(), metas, spacing, st.booleans()), max_size=5))
+def test_what_is_written_is_read_by_this_and_by_the_standard_library(scratch, documents):
+    written = [
+        (text, json.dumps(meta, separators=separators, ensure_ascii=ascii_only).encode())
+        for text, meta, separators, ascii_only in documents
+    ]
+    with DocumentWriter(scratch) as writer:
+        for text, meta in written:
+            writer.write(text, meta)
+    assert writer.documents == len(written)
+    assert writer.text_bytes == sum(len(text.encode()) for text, _ in written)
+    assert list(read_records(scratch)) == [Document(line, *item) for line, item in enumerate(written, start=1)]
+    lines = zstandard.ZstdDecompressor().decompressobj().decompress(scratch.read_bytes()).decode().split("\n")
+    assert lines.pop() == ""
+    plain = [json.loads(line) for line in lines]
+    assert [value["text"] for value in plain] == [text for text, _ in written]
+    assert [repr(value["meta"]) for value in plain] == [repr(json.loads(meta)) for _, meta in written]
+
+
+@given(text=st.text(), meta=st.dictionaries(st.text(max_size=5), st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5)))
+def test_a_meta_given_as_a_dictionary_comes_back(scratch, text, meta):
+    with DocumentWriter(scratch) as writer:
+        writer.write(text, meta)
+    (document,) = read_documents(scratch)
+    assert (document.text, decode_meta(document.meta)) == (text, meta)
+
+
+def test_the_bytes_depend_on_the_documents_only(tmp_path):
+    for name in ("a", "b"):
+        with DocumentWriter(tmp_path / name) as writer:
+            for number in range(3000):
+                writer.write(f"document {number} " * 50, {"n": number})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_of_no_documents_is_whole(path):
+    with DocumentWriter(path):
+        pass
+    assert path.stat().st_size > 0
+    assert list(read_records(path)) == []
+
+
+def test_an_error_while_writing_leaves_no_file(path):
+    with pytest.raises(ZeroDivisionError), DocumentWriter(path) as writer:
+        writer.write("x", {})
+        raise ZeroDivisionError
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("slug", ["hackernews", "nih-exporter", "dm-mathematics"])
+def test_real_files_are_read_as_the_standard_library_reads_them(minipile, slug):
+    path = minipile / f"{slug}.jsonl.zst"
+    lines = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True).read().split(b"\n")
+    assert lines.pop() == b""
+    plain = [json.loads(line) for line in lines]
+    found = list(read_records(path))
+    assert [(document.line, document.text) for document in found] == [
+        (line, value["text"]) for line, value in enumerate(plain, start=1)
+    ]
+    assert [json.loads(document.meta) for document in found] == [value["meta"] for value in plain]
+    assert all(document.meta in line for document, line in zip(found, lines, strict=True))
+
+
+def test_small_tables_are_one_object_a_line(tmp_path):
+    rows = [{"file": "00.jsonl.zst", "line": 1, "reason": "bad\nUTF-8 \u2028"}, {"n": None}]
+    write_json_lines(tmp_path / "deep" / "rejects.jsonl", rows)
+    lines = (tmp_path / "deep" / "rejects.jsonl").read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    assert [json.loads(line) for line in lines] == rows

@@ -1,0 +1,239 @@
+"""One run at a time on a root: the living are respected, the dead are not, and of many heirs one inherits."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+import psutil
+import pytest
+
+from pile_toolkit.core.errors import TryAgain
+from pile_toolkit.core.lease import LEASE, Lease, hold_root
+from tests.making import REPOSITORY
+
+PATIENCE_S = 60.0
+HOLDER = """
+import sys
+from pathlib import Path
+from pile_toolkit.core.lease import hold_root
+
+with hold_root(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def started(script, *arguments):
+    """A process of this script; killed if it is still there at the end."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    with subprocess.Popen(command, cwd=REPOSITORY, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def another_run(root):
+    """Another process that holds `root`."""
+    with started(HOLDER, root) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+
+
+def owner_of(root):
+    return msgspec.json.decode((root / LEASE).read_bytes(), type=Lease)
+
+
+def leave_behind(root, **changes):
+    """The lease of this very process with some changes, as if another run had left it."""
+    with hold_root(root):
+        lease = msgspec.structs.replace(owner_of(root), token="left", **changes)
+    (root / LEASE).write_bytes(msgspec.json.encode(lease))
+    return lease
+
+
+def check_free(root):
+    with hold_root(root) as lease:
+        assert owner_of(root) == lease
+        assert lease.process == os.getpid()
+    assert list(root.iterdir()) == []
+
+
+def test_a_root_is_held_while_the_block_runs_and_free_after_it(tmp_path):
+    root = tmp_path / "not" / "yet"
+    before = time.time()
+    with hold_root(root) as lease:
+        assert owner_of(root) == lease
+        assert before <= lease.taken_at <= time.time()
+    assert list(root.iterdir()) == []
+    with pytest.raises(ZeroDivisionError), hold_root(root):
+        raise ZeroDivisionError
+    assert list(root.iterdir()) == []
+
+
+def test_a_second_run_is_refused_and_told_who_where_and_since_when(tmp_path):
+    with another_run(tmp_path) as other:
+        owner = owner_of(tmp_path)
+        assert owner.process == other.pid
+        for take_over in (False, True):
+            with pytest.raises(TryAgain) as error, hold_root(tmp_path, take_over=take_over):
+                pass
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner.taken_at))
+            assert error.value.message == f"{tmp_path} is in use by process {other.pid} on {owner.host} since {since}"
+            assert error.value.hint == "wait for it to end"
+            assert error.value.exit_code == 75
+        assert owner_of(tmp_path) == owner
+        other.communicate(timeout=PATIENCE_S)
+    assert other.returncode == 0
+    check_free(tmp_path)
+
+
+def test_this_process_too_holds_a_root_once(tmp_path):
+    with hold_root(tmp_path) as lease:
+        with pytest.raises(TryAgain, match=f"process {os.getpid()} on "), hold_root(tmp_path):
+            pass
+        assert owner_of(tmp_path) == lease
+    check_free(tmp_path)
+
+
+def test_a_killed_owner_is_taken_over(tmp_path):
+    with another_run(tmp_path) as other:
+        other.kill()
+        other.wait(PATIENCE_S)
+        assert owner_of(tmp_path).process == other.pid
+        check_free(tmp_path)
+
+
+def test_a_killed_owner_that_nobody_buried_is_taken_over(tmp_path):
+    with another_run(tmp_path) as other:
+        watch = os.pidfd_open(other.pid)
+        other.send_signal(signal.SIGKILL)
+        assert select.select([watch], [], [], PATIENCE_S)[0]
+        os.close(watch)
+        assert psutil.Process(other.pid).status() == psutil.STATUS_ZOMBIE
+        check_free(tmp_path)
+
+
+def test_another_process_with_the_number_of_the_owner_is_not_the_owner(tmp_path):
+    lease = leave_behind(tmp_path)
+    with pytest.raises(TryAgain), hold_root(tmp_path):
+        pass
+    leave_behind_started = lease.process_started_s - 60.0
+    (tmp_path / LEASE).write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(lease, process_started_s=leave_behind_started))
+    )
+    check_free(tmp_path)
+
+
+def test_a_clock_that_is_set_right_kills_no_owner(tmp_path, monkeypatch):
+    """Start times are told from the start of the machine; when that was is what a clock decides."""
+    with hold_root(tmp_path):
+        boot, created = psutil.boot_time(), psutil.Process.create_time
+        monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
+        monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + 3600)
+        with pytest.raises(TryAgain), hold_root(tmp_path):
+            pass
+
+
+def test_the_run_of_another_host_is_displaced_by_request_only(tmp_path):
+    lease = leave_behind(tmp_path, host="elsewhere", process=1)
+    with pytest.raises(TryAgain, match="in use by process 1 on elsewhere since ") as error, hold_root(tmp_path):
+        pass
+    assert error.value.hint == "wait for it to end, or --take-over if that host is gone"
+    assert owner_of(tmp_path) == lease
+    with hold_root(tmp_path, take_over=True) as mine:
+        assert owner_of(tmp_path) == mine
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_displaced_run_leaves_its_successor_alone(tmp_path):
+    successor = Lease(host="elsewhere", process=1, process_started_s=0.0, taken_at=0.0, token="successor")
+    with hold_root(tmp_path):
+        (tmp_path / LEASE).write_bytes(msgspec.json.encode(successor))
+    assert owner_of(tmp_path) == successor
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"host":"x"}', b"\x00" * 100])
+def test_a_lease_torn_by_a_crash_is_nobodys(tmp_path, content):
+    (tmp_path / LEASE).write_bytes(content)
+    check_free(tmp_path)
+
+
+def test_an_heir_that_died_while_inheriting_is_inherited_too(tmp_path):
+    gone = leave_behind(tmp_path, process_started_s=-60.0)
+    heir = msgspec.structs.replace(gone, token="heir")
+    (tmp_path / f"{LEASE}.{gone.token}.heir").write_bytes(msgspec.json.encode(heir))
+    check_free(tmp_path)
+
+
+def test_a_living_heir_is_respected(tmp_path):
+    gone = leave_behind(tmp_path, process_started_s=-60.0)
+    with hold_root(tmp_path / "x") as living:
+        pass
+    (tmp_path / "x").rmdir()
+    right = tmp_path / f"{LEASE}.{gone.token}.heir"
+    right.write_bytes(msgspec.json.encode(living))
+    with pytest.raises(TryAgain), hold_root(tmp_path):
+        pass
+    assert owner_of(tmp_path) == gone
+    right.unlink()
+    check_free(tmp_path)
+
+
+def test_a_root_that_vanishes_takes_its_lease_with_it(tmp_path):
+    root = tmp_path / "root"
+    with hold_root(root):
+        root.rename(tmp_path / "moved")
+    assert not root.exists()
+
+
+CONTENDER = """
+import sys, time
+from pathlib import Path
+from pile_toolkit.core.errors import TryAgain
+from pile_toolkit.core.lease import hold_root
+
+for line in sys.stdin:
+    root, start = line.split()
+    while time.monotonic() < float(start):
+        pass
+    try:
+        with hold_root(Path(root)):
+            print("won", flush=True)
+            sys.stdin.readline()
+    except TryAgain:
+        print("lost", flush=True)
+        sys.stdin.readline()
+    print("ready", flush=True)
+"""
+
+
+@pytest.mark.parametrize("left", ["nothing", "a dead run's lease", "a torn lease"])
+def test_of_many_runs_at_once_exactly_one_wins(tmp_path, left):
+    with contextlib.ExitStack() as stack:
+        contenders = [stack.enter_context(started(CONTENDER)) for _ in range(8)]
+        for number in range(20):
+            root = tmp_path / str(number)
+            root.mkdir()
+            if left == "a dead run's lease":
+                leave_behind(root, process_started_s=-60.0)
+            elif left == "a torn lease":
+                (root / LEASE).write_bytes(b"{")
+            for contender in contenders:
+                contender.stdin.write(f"{root} {time.monotonic() + 0.01}\n")
+            outcomes = [contender.stdout.readline() for contender in contenders]
+            assert sorted(outcomes) == ["lost\n"] * 7 + ["won\n"]
+            winner = contenders[outcomes.index("won\n")]
+            assert owner_of(root).process == winner.pid
+            for contender in contenders:
+                contender.stdin.write("\n")
+            assert [contender.stdout.readline() for contender in contenders] == ["ready\n"] * 8
+            assert list(root.iterdir()) == []

@@ -1,0 +1,308 @@
+"""The plan says which document, split and copies; iterations over it give exactly those, in an order of seed and text."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pile_toolkit.core.components import read_component
+from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.manifest import withdraw
+from pile_toolkit.core.plan import (
+    PLAN_FILE,
+    SPLITS,
+    Entries,
+    Plan,
+    PlanComponent,
+    PlanHeader,
+    PlannedText,
+    iter_documents,
+    iter_texts,
+    read_file_rows,
+    schema,
+    write_plan,
+)
+from pile_toolkit.core.seeds import KEY_RANGE, keyed, text_hash
+from tests.making import make_plan, plan_rows, put_plan, write_component
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXTS = {
+    "arxiv": {"a.jsonl.zst": ["eins", "zwei", "drei"], "b.jsonl.zst": ["vier", "eins"]},
+    "github": {"c.jsonl.zst": ["fünf", "sechs\n", "eins", ""]},
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    for slug, files in TEXTS.items():
+        write_component(root, slug, files)
+    return root
+
+
+def uneven(row):
+    """Copies 1, 2, 0, 1, 2, 0 ... by line, and the second line of every file held out."""
+    row["copies"] = (1, 2, 0)[(row["line"] - 1) % 3]
+    if row["line"] == 2:
+        row.update(split=SPLITS.index("val"), copies=1)
+
+
+@pytest.fixture
+def plan(root):
+    return make_plan(root, ["arxiv", "github"], change=uneven)
+
+
+def test_a_plan_is_read_as_it_was_written(root, plan):
+    assert plan.header == PlanHeader(
+        seed=1234,
+        components=[
+            PlanComponent(slug="arxiv", files=["a.jsonl.zst", "b.jsonl.zst"]),
+            PlanComponent(slug="github", files=["c.jsonl.zst"]),
+        ],
+    )
+    assert plan.table.schema == schema()
+    expected = [row for number, slug in enumerate(TEXTS) for row in plan_rows(read_component(root, slug), number)]
+    for row in expected:
+        uneven(row)
+    assert [{**row, "ordinal": 0} for row in plan.table.to_pylist()] == expected
+    assert plan.table.column("ordinal").to_pylist() == [0, 0, 0, 0, 1, 0, 0, 2, 0]
+    assert plan.column("copies").tolist() == [1, 1, 0, 1, 1, 1, 1, 0, 1]
+    assert [plan.document_id(row) for row in (0, 4, 8)] == [
+        "arxiv/a.jsonl.zst:1",
+        "arxiv/b.jsonl.zst:2",
+        "github/c.jsonl.zst:4",
+    ]
+
+
+def test_the_same_plan_is_the_same_bytes(tmp_path, root, plan):
+    columns = plan.table.to_pydict()
+    write_plan(tmp_path / "again.parquet", plan.header, columns)
+    assert (tmp_path / "again.parquet").read_bytes() == (root / "plan" / PLAN_FILE).read_bytes()
+    write_plan(tmp_path / "arrays.parquet", plan.header, {**columns, "line": plan.column("line")})
+    assert (tmp_path / "arrays.parquet").read_bytes() == (root / "plan" / PLAN_FILE).read_bytes()
+
+
+def test_rows_of_a_file_are_those_with_copies(plan):
+    assert plan.rows_of(0, 0).tolist() == [0, 1]
+    assert plan.rows_of(0, 0, "train").tolist() == [0]
+    assert plan.rows_of(0, 0, "val").tolist() == [1]
+    assert plan.rows_of(0, 0, "test").tolist() == []
+    assert plan.rows_of(1, 0).tolist() == [5, 6, 8]
+
+
+def test_files_are_found_where_the_components_have_them_today(root, plan):
+    folder = root / "components"
+    assert list(plan.files()) == [
+        (0, 0, folder / "arxiv" / "a.jsonl.zst"),
+        (0, 1, folder / "arxiv" / "b.jsonl.zst"),
+        (1, 0, folder / "github" / "c.jsonl.zst"),
+    ]
+
+
+def test_texts_come_in_plan_order_with_their_copies(plan):
+    assert list(iter_texts(plan, "train")) == [("eins", 1), ("vier", 1), ("fünf", 1), ("", 1)]
+    assert list(iter_texts(plan, "val")) == [("zwei", 1), ("eins", 1), ("sechs\n", 1)]
+    assert list(iter_texts(plan, "test")) == []
+
+
+def test_documents_come_with_their_ids_and_meta(tmp_path):
+    files = {"a.jsonl.zst": [("x", b'{"n":NaN,"big":123456789012345678901234567890}'), "y"], "b.jsonl.zst": ["z"]}
+    write_component(tmp_path, "arxiv", files)
+    make_plan(tmp_path, ["arxiv"], change=lambda row: row.update(copies=row["line"]))
+    first, second, third = iter_documents(tmp_path)
+    assert (first.id, first.text, first.copies) == ("arxiv/a.jsonl.zst:1", "x", 1)
+    assert str(first.meta) == "{'n': nan, 'big': 123456789012345678901234567890}"
+    assert second == ("arxiv/a.jsonl.zst:2", "y", {"pile_set_name": "arxiv"}, 2)
+    assert third.id == "arxiv/b.jsonl.zst:1"
+    assert list(iter_documents(str(tmp_path), split="val")) == []
+    with pytest.raises(UsageError, match="no split 'validation'"):
+        next(iter_documents(tmp_path, split="validation"))
+
+
+# Order and copies
+
+
+def plain_keys(plan: Plan, row: int, copy: int) -> int:
+    """The key of a copy in whole numbers of Python."""
+    digest, key = plan.table.column("text_hash")[row].as_py(), keyed(plan.header.seed, "order")
+    parts = (int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
+    for value in (*parts, plan.table.column("ordinal")[row].as_py(), copy):
+        key = (key + value + 0x9E3779B97F4A7C15) % KEY_RANGE
+        key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 % KEY_RANGE
+        key = (key ^ key >> 27) * 0x94D049BB133111EB % KEY_RANGE
+        key ^= key >> 31
+    return key
+
+
+def plain_entries(plan: Plan, split: str) -> list[tuple[int, int, int]]:
+    rows = plan.table.to_pylist()
+    entries = [
+        (plain_keys(plan, number, copy), number, copy)
+        for number, row in enumerate(rows)
+        if row["split"] == SPLITS.index(split)
+        for copy in range(row["copies"])
+    ]
+    return sorted(entries)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    line: int
+    split: int
+    copies: int
+    text: str
+
+
+tables = st.lists(
+    st.builds(Row, line=st.integers(1, 9), split=st.integers(0, 2), copies=st.integers(0, 4), text=st.text(max_size=1))
+)
+
+
+def plan_of(root: Path, rows: list[Row], seed: int) -> Plan:
+    columns = {"component": 0, "file": 0, "piece_start": None, "piece_end": None, "bytes": 1}
+    ordinals: dict[str, int] = {}
+    for row in rows:
+        ordinals[row.text] = ordinals.get(row.text, -1) + 1
+    counted = dict.fromkeys(ordinals, -1)
+    plain = []
+    for row in rows:
+        counted[row.text] += 1
+        varied = {"line": row.line, "split": row.split, "copies": row.copies, "text_hash": text_hash(row.text)}
+        plain.append({**columns, **varied, "ordinal": counted[row.text]})
+    return put_plan(root, [], plain, seed=seed)
+
+
+@given(rows=tables, seed=st.integers(0, 2**64 - 1))
+def test_entries_are_every_copy_of_a_split_in_the_order_of_their_keys(tmp_path_factory, rows, seed):
+    plan = plan_of(tmp_path_factory.getbasetemp() / "entries", rows, seed)
+    for split in SPLITS:
+        entries = plan.entries(split)
+        assert (entries.row.dtype, entries.copy.dtype, entries.key.dtype) == (np.int64, np.uint16, np.uint64)
+        found = list(zip(entries.key.tolist(), entries.row.tolist(), entries.copy.tolist(), strict=True))
+        assert found == plain_entries(plan, split)
+
+
+@given(rows=tables, data=st.data())
+def test_copies_of_any_rows_stand_in_sequence(tmp_path_factory, rows, data):
+    plan = plan_of(tmp_path_factory.getbasetemp() / "copies", rows, 7)
+    some = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1)) if rows else st.just(set())))
+    entries = plan.copies_of(np.array(some, dtype=np.int64))
+    pairs = [(row, copy) for row in some for copy in range(rows[row].copies)]
+    assert list(zip(entries.row.tolist(), entries.copy.tolist(), strict=True)) == pairs
+    assert entries.key.tolist() == [plain_keys(plan, row, copy) for row, copy in pairs]
+
+
+def test_equal_keys_stand_by_row_and_copy():
+    key, row, copy = np.array([5, 5, 1, 5], np.uint64), np.array([2, 1, 9, 1]), np.array([0, 1, 0, 0], np.uint16)
+    entries = Entries(row, copy, key).sorted()
+    assert list(zip(*(column.tolist() for column in entries), strict=True)) == [
+        (9, 0, 1),
+        (1, 0, 5),
+        (1, 1, 5),
+        (2, 0, 5),
+    ]
+
+
+def test_the_order_depends_on_texts_and_seed_not_on_where_they_stand(tmp_path):
+    texts = [f"document {number}" for number in range(50)]
+    orders = {}
+    for name, slug, split_at, seed in (("one", "arxiv", 50, 1), ("two", "github", 20, 1), ("three", "arxiv", 50, 2)):
+        root = tmp_path / name
+        write_component(root, slug, {"a.jsonl.zst": texts[split_at:], "b.jsonl.zst": texts[:split_at]})
+        plan = make_plan(root, [slug], seed=seed, change=lambda row: row.update(copies=2))
+        by_row = [planned.text for file in (0, 1) for planned in read_file_rows(plan, 0, file, plan.rows_of(0, file))]
+        entries = plan.entries("train")
+        orders[name] = [(by_row[row], copy) for row, copy in zip(entries.row, entries.copy.tolist(), strict=True)]
+    assert orders["one"] == orders["two"]
+    assert sorted(orders["one"]) == sorted(orders["three"])
+    assert orders["one"] != orders["three"]
+    assert orders["one"] != sorted(orders["one"])
+
+
+def test_other_copies_change_neither_splits_nor_keys(plan):
+    more = plan.with_copies(plan.column("copies") + np.uint16(1))
+    assert more.column("split").tolist() == plan.column("split").tolist()
+    before = plain_entries(plan, "train")
+    assert set(before) < set(plain_entries(more, "train"))
+    assert list(zip(*(column.tolist() for column in more.entries("train")._asdict().values()), strict=True)) == [
+        (row, copy, key) for key, row, copy in plain_entries(more, "train")
+    ]
+
+
+# Pieces, and files that changed
+
+
+def test_pieces_are_cut_in_code_points_and_one_line_may_have_several(tmp_path):
+    write_component(tmp_path, "arxiv", {"a.jsonl.zst": ["a\U0001f600é\u0301z", "whole"]})
+    component = read_component(tmp_path, "arxiv")
+    whole, last = plan_rows(component)
+    pieces = [{**whole, "piece_start": start, "piece_end": end} for start, end in ((0, 2), (2, 2), (3, 5))]
+    plan = put_plan(tmp_path, [component], [*pieces, last])
+    meta = b'{"pile_set_name":"arxiv"}'
+    assert list(read_file_rows(plan, 0, 0, plan.rows_of(0, 0))) == [
+        PlannedText(0, 1, "a\U0001f600", meta),
+        PlannedText(1, 1, "", meta),
+        PlannedText(2, 1, "\u0301z", meta),
+        PlannedText(3, 2, "whole", meta),
+    ]
+    assert [planned.row for planned in read_file_rows(plan, 0, 0, np.array([2, 3]))] == [2, 3]
+    assert list(read_file_rows(plan, 0, 0, np.array([], dtype=np.int64))) == []
+
+
+def test_rejected_lines_count_in_the_numbering(tmp_path):
+    write_component(tmp_path, "arxiv", {"a.jsonl.zst": b'{"text":"one"}\n\nno\n{"text":"four"}\n'})
+    plan = make_plan(tmp_path, ["arxiv"])
+    assert [(planned.line, planned.text) for planned in read_file_rows(plan, 0, 0, plan.rows_of(0, 0))] == [
+        (1, "one"),
+        (4, "four"),
+    ]
+
+
+@pytest.mark.parametrize("now", [b'{"text":"one"}\n', b'{"text":"one"}\nno\n{"text":"three"}\n', b""])
+def test_a_planned_line_that_is_gone_is_corrupt_data(tmp_path, now):
+    write_component(tmp_path, "arxiv", {"a.jsonl.zst": ["one", "two"]})
+    plan = make_plan(tmp_path, ["arxiv"])
+    write_component(tmp_path, "arxiv", {"a.jsonl.zst": now})
+    line = 2 if now else 1
+    with pytest.raises(CorruptData, match=rf"a\.jsonl\.zst has no document on line {line}, which the plan names") as error:
+        list(iter_texts(plan, "train"))
+    assert f"pile build --root {tmp_path}" in error.value.hint
+
+
+def test_a_component_that_went_is_named(tmp_path):
+    write_component(tmp_path, "arxiv", {"a.jsonl.zst": ["one"], "b.jsonl.zst": ["two"]})
+    make_plan(tmp_path, ["arxiv"])
+    write_component(tmp_path, "arxiv", {"a.jsonl.zst": ["one"]})
+    with pytest.raises(UsageError, match=r"names b\.jsonl\.zst of component 'arxiv', which is no longer there"):
+        list(iter_texts(Plan.read(tmp_path), "train"))
+    withdraw(tmp_path / "components" / "arxiv")
+    with pytest.raises(UsageError, match="component 'arxiv' is not in"):
+        list(iter_texts(Plan.read(tmp_path), "train"))
+
+
+def test_without_a_plan_there_is_a_command_to_type(tmp_path):
+    with pytest.raises(UsageError, match="there is no plan") as error:
+        Plan.read(tmp_path)
+    assert error.value.hint == f"pile build --root {tmp_path}"
+
+
+def test_what_is_no_plan_is_corrupt_data(tmp_path, root, plan):
+    whole = (root / "plan" / PLAN_FILE).read_bytes()
+    path = tmp_path / "plan" / PLAN_FILE
+    path.parent.mkdir()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(CorruptData, match=r"plan\.parquet is not a plan: "):
+        Plan.read(tmp_path)
+
+
+def test_a_plan_of_no_rows_has_no_entries(tmp_path):
+    plan = put_plan(tmp_path, [], [])
+    assert [column.tolist() for column in plan.entries("train")] == [[], [], []]
+    assert list(plan.files()) == []

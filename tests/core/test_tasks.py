@@ -1,0 +1,160 @@
+"""A stage's tasks run once each, whatever fails in between, and give the same results on every runner."""
+
+import msgspec
+import pytest
+
+from pile_toolkit.core.errors import CorruptData, OutOfSpace
+from pile_toolkit.core.manifest import StageKey
+from pile_toolkit.core.tasks import RESULT, WORK_PREFIX, Task, run_tasks, work_folder
+from tests.core import work as functions
+from tests.making import small_disk
+
+KEY = StageKey(stage="stage", format=1, parameters={"seed": 1})
+NUMBERS = (7, 3, 5, 1)
+RESULTS = [{"number": number, "pair": [number, number**2]} for number in NUMBERS]
+RUNNERS = [("serial", 1), ("process", 1), ("process", 2), ("process", 4)]
+
+
+@pytest.fixture
+def work(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log.txt"
+    path.touch()
+    return path
+
+
+def tasks(*arguments):
+    return [Task(f"task-{number}", (number, *map(str, arguments))) for number in NUMBERS]
+
+
+def ran(log):
+    return sorted(int(line) for line in log.read_text().split())
+
+
+def check_finished(work):
+    assert sorted(path.name for path in work.iterdir()) == sorted(f"task-{number}" for number in NUMBERS)
+    for number, result in zip(NUMBERS, RESULTS, strict=True):
+        folder = work / f"task-{number}"
+        assert sorted(path.name for path in folder.iterdir()) == [RESULT, "square.txt"]
+        assert (folder / "square.txt").read_text() == str(number**2)
+        assert msgspec.json.decode((folder / RESULT).read_bytes()) == result
+
+
+@pytest.mark.parametrize(("scheduler", "jobs"), RUNNERS)
+def test_results_come_in_the_order_of_the_tasks_and_their_files_are_there(work, log, scheduler, jobs):
+    assert run_tasks(functions.write_square, tasks(log), work=work, jobs=jobs, scheduler=scheduler) == RESULTS
+    check_finished(work)
+    assert ran(log) == sorted(NUMBERS)
+
+
+def test_dask_workers_give_the_same_and_one_that_dies_is_replaced(work, log):
+    results = run_tasks(functions.die_the_first_time, tasks(log), work=work, jobs=2, scheduler="dask")
+    assert results == RESULTS
+    check_finished(work)
+    assert log.read_text().splitlines().count("start 1") == 2
+
+
+def test_results_do_not_follow_the_order_of_completion(work, tmp_path):
+    pipe = tmp_path / "pipe"
+    functions.os.mkfifo(pipe)
+    seen = []
+    results = run_tasks(
+        functions.wait_for_the_other,
+        [Task(name, (str(pipe), number)) for number, name in enumerate(("first", "second"))],
+        work=work,
+        jobs=2,
+        scheduler="process",
+        on_done=lambda name, result: seen.append((name, result)),
+    )
+    assert results == [0, 1]
+    assert sorted(seen) == [("first", 0), ("second", 1)]
+
+
+def test_finished_tasks_are_not_run_again_and_are_reported_too(work, log):
+    first = run_tasks(functions.write_square, tasks(log)[:2], work=work, jobs=1, scheduler="serial")
+    seen = []
+    again = run_tasks(
+        functions.write_square,
+        tasks(log),
+        work=work,
+        jobs=1,
+        scheduler="serial",
+        on_done=lambda name, result: seen.append((name, result)),
+    )
+    assert first == RESULTS[:2]
+    assert again == RESULTS
+    assert ran(log) == sorted(NUMBERS)
+    assert seen == [(f"task-{number}", result) for number, result in zip(NUMBERS, RESULTS, strict=True)]
+
+
+@pytest.mark.parametrize(("scheduler", "jobs"), [("serial", 1), ("process", 2)])
+@pytest.mark.parametrize(("fault", "kind"), [("corrupt", CorruptData), ("value", ValueError)])
+def test_a_failing_task_is_named_and_the_rest_is_kept(work, log, tmp_path, scheduler, jobs, fault, kind):
+    (tmp_path / "fault").write_text(fault)
+    arguments = tasks(log, 5, tmp_path / "fault")
+    arguments = [Task(task.name, (task.arguments[0], str(log), 5, str(tmp_path / "fault"))) for task in arguments]
+    with pytest.raises(kind) as error:
+        run_tasks(functions.write_square_unless, arguments, work=work, jobs=jobs, scheduler=scheduler)
+    assert error.value.__notes__ == ["while working on task-5"]
+    assert not (work / "task-5").exists()
+    finished = ran(log)
+    assert 5 not in finished
+    assert 7 in finished
+    (tmp_path / "fault").unlink()
+    assert run_tasks(functions.write_square_unless, arguments, work=work, jobs=jobs, scheduler=scheduler) == RESULTS
+    assert ran(log) == sorted(NUMBERS)
+    check_finished(work)
+
+
+def test_a_worker_killed_in_the_middle_costs_its_task_only(work, log, tmp_path):
+    (tmp_path / "fault").write_text("kill")
+    arguments = [Task(task.name, (task.arguments[0], str(log), 1, str(tmp_path / "fault"))) for task in tasks()]
+    with pytest.raises(OutOfSpace, match="a worker process was killed"):
+        run_tasks(functions.write_square_unless, arguments, work=work, jobs=2, scheduler="process")
+    assert not (work / "task-1").exists()
+    published = {path.name for path in work.iterdir() if not path.name.endswith(".partial")}
+    assert published <= {"task-7", "task-3", "task-5"}
+    (tmp_path / "fault").unlink()
+    log.write_text("")
+    assert run_tasks(functions.write_square_unless, arguments, work=work, jobs=2, scheduler="process") == RESULTS
+    assert {f"task-{number}" for number in ran(log)} == {f"task-{number}" for number in NUMBERS} - published
+    check_finished(work)
+
+
+def test_a_task_that_fills_the_disk_says_so_and_continues_when_there_is_room(tmp_path, log):
+    with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        (disk / "ballast").write_bytes(bytes((1 << 20) - 24_000))
+        with pytest.raises(OutOfSpace, match="the disk is full"):
+            run_tasks(functions.write_square, tasks(log), work=disk / "work", jobs=1, scheduler="serial")
+        kept = len(ran(log)) - 1
+        (disk / "ballast").unlink()
+        assert run_tasks(functions.write_square, tasks(log), work=disk / "work", jobs=1, scheduler="serial") == RESULTS
+        assert len(ran(log)) == len(NUMBERS) + 1
+        assert 0 <= kept < len(NUMBERS)
+
+
+def test_the_work_folder_is_kept_at_failure_and_removed_at_success(tmp_path):
+    with pytest.raises(ZeroDivisionError), work_folder(tmp_path / "stage", KEY) as work:
+        (work / "part").write_text("done")
+        raise ZeroDivisionError
+    with work_folder(tmp_path / "stage", KEY) as again:
+        assert again == work
+        assert (again / "part").read_text() == "done"
+    assert list((tmp_path / "stage").iterdir()) == []
+
+
+def test_the_work_of_another_key_is_removed_and_nothing_else(tmp_path):
+    other = msgspec.structs.replace(KEY, parameters={"seed": 2})
+    (tmp_path / "00.jsonl.zst").write_text("an output")
+    with pytest.raises(ZeroDivisionError), work_folder(tmp_path, other):
+        raise ZeroDivisionError
+    assert len(list(tmp_path.glob(f"{WORK_PREFIX}*"))) == 1
+    with work_folder(tmp_path, KEY) as work:
+        assert list(tmp_path.glob(f"{WORK_PREFIX}*")) == [work]
+    assert [path.name for path in tmp_path.iterdir()] == ["00.jsonl.zst"]
