@@ -35,7 +35,7 @@ def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float
 
     root = Path(root)
     started_at = time.time()
-    if Path(name).name != name or name.startswith("."):
+    if not name or Path(name).name != name or name.startswith("."):
         raise UsageError(f"{name!r} is no name for a mix", hint="one word, such as more-code")
     data = shards_manifest(root / "shards")
     plan = Plan.read(root)

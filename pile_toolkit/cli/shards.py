@@ -32,7 +32,12 @@ def shards() -> None:
 
 
 @shards.command()
-@click.option("--tokenizer", type=click.Path(path_type=Path, dir_okay=False), show_default="that of the root")
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path, dir_okay=False),
+    show_default="that of the root",
+    help="A tokenizer.json.",
+)
 @stage_options
 def write(tokenizer: Path | None, root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool) -> None:
     """Encode every planned document once and write .bin, .idx and .docs.arrow of each split."""

@@ -92,7 +92,8 @@ def _run_on_dask(
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
             )
-            address = stack.enter_context(cluster).scheduler_address
+            stack.callback(_close, cluster)
+            address = cluster.scheduler_address
         client = stack.enter_context(Client(address))
         try:
             # pure=False: two equal calls must both run, each writes its own output.
@@ -102,6 +103,12 @@ def _run_on_dask(
                 yield numbers[future.key], future.result()
         except KilledWorker as error:
             raise OutOfSpace(f"Dask workers died on one task: {error}", hint="give the workers more memory") from error
+
+
+def _close(cluster: Any) -> None:
+    # Closing fails where a worker that died is just being replaced, and must not hide what killed it.
+    with contextlib.suppress(Exception):
+        cluster.close()
 
 
 def available_jobs() -> int:

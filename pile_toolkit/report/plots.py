@@ -198,7 +198,9 @@ def nice_ticks(low: float, high: float, *, most: int, whole: bool = False) -> li
         step = max(round(step), 1)
     start = math.floor(low / step + 1e-9)
     stop = max(math.ceil(high / step - 1e-9), start + 1)
-    return [round(number * step, 12) for number in range(start, stop + 1)]
+    # 3 * 0.1 is not 0.3; no step has more than two digits.
+    digits = 1 - math.floor(math.log10(step))
+    return [round(number * step, digits) for number in range(start, stop + 1)]
 
 
 def _vertical_grid(ticks: Sequence[float], end: float, height: float, unit: str) -> Iterable[Markup]:

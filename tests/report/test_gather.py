@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections import Counter, defaultdict
@@ -16,13 +17,22 @@ from pile_toolkit.core.manifest import read_manifest
 from pile_toolkit.report.render import write_report
 from pipelines.catalog import components, named
 from pipelines.download import download
-
-from .conftest import RUN, SCRIPT, STEPS, input_files, line_of, read_documents, read_input, write_input, write_run
+from tests.report.roots import (
+    RUN,
+    SCRIPT,
+    STEPS,
+    input_files,
+    line_of,
+    read_documents,
+    read_input,
+    write_input,
+    write_run,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .conftest import Made
+    from tests.report.roots import Made
 
 
 def by_slug(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -144,13 +154,14 @@ def test_copies_bytes_and_epochs_per_component_are_those_of_the_corpus_files(mad
 def test_tokens_per_component_are_those_of_the_tokenizers_library(made: Made):
     tokenizer = Tokenizer.from_file(str(made.root / "tokenizer" / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
+    # One more per copy: the end of the text.
+    tokens_of = functools.cache(lambda text: len(tokenizer.encode(text).ids) + 1)
     corpus = corpus_texts(made)
     for split in made.report["shards"]["splits"]:
         total = 0
         reported = by_slug(split["stats"]["components"])
         for slug, texts in corpus[split["split"]].items():
-            # One more per copy: the end of the text.
-            tokens = sum(len(tokenizer.encode(text).ids) + 1 for text in texts)
+            tokens = sum(map(tokens_of, texts))
             row = reported[slug]
             assert (row["copies"], row["tokens"], row["bytes"]) == (len(texts), tokens, text_bytes(texts))
             assert row["documents"] == len(set(texts))

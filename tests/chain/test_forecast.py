@@ -1,0 +1,43 @@
+"""What a run will make is said before it runs, from published counts or from what is on the disk."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from pile_toolkit.chain.forecast import plan, refuse_what_does_not_fit
+from pile_toolkit.core.errors import OutOfSpace
+from pipelines.catalog import components
+from shards.stats import shard_stats
+
+
+def test_the_whole_pile_has_its_published_size(tmp_path):
+    (tmp_path / "pile.toml").write_text("")
+    forecast = plan(tmp_path / "pile.toml")
+    assert len(forecast.components) == 22
+    # Table 1 of the paper: 1254.20 GiB effective; the sum of the rounded rows is within 1 GiB.
+    assert forecast.effective_bytes / 2**30 == pytest.approx(1254.2, abs=1.0)
+    assert {row.counted for row in forecast.components} == {"published"}
+    assert [row.documents for row in forecast.components] == [component.documents for component in components()]
+    # 1254 GiB at 0.29335 tokens a byte.
+    assert forecast.tokens / 1e9 == pytest.approx(395, abs=3)
+    assert not (tmp_path / "pile-data").exists()
+
+
+def test_components_on_this_disk_are_counted_not_looked_up(undisturbed):
+    forecast = plan(undisturbed / "pile.toml")
+    assert {row.counted for row in forecast.components} == {"on this disk"}
+    assert all(stage.present for stage in forecast.stages)
+    measured = shard_stats(undisturbed / "root" / "shards" / "train")
+    # Held-out documents and the small vocabulary make the difference; the order of size must be right.
+    assert forecast.effective_bytes == pytest.approx(measured.bytes, rel=0.35)
+
+
+def test_the_first_stage_that_does_not_fit_is_named(tmp_path):
+    (tmp_path / "pile.toml").write_text("")
+    forecast = msgspec.structs.replace(
+        plan(tmp_path / "pile.toml"), free_disk_bytes=400 << 30, free_memory_bytes=1 << 40
+    )
+    with pytest.raises(OutOfSpace, match="stage corpus will not fit"):
+        refuse_what_does_not_fit(forecast)
+    refuse_what_does_not_fit(msgspec.structs.replace(forecast, free_disk_bytes=1 << 50))

@@ -1,0 +1,78 @@
+"""New weights over stored shards: a new index, the same bytes, and what a fresh build with those weights would hold."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+
+import pytest
+
+from pile_toolkit.chain.mix import mix_shards
+from pile_toolkit.chain.run import run
+from pile_toolkit.chain.stages import train
+from pile_toolkit.core.errors import UsageError
+from shards.dataset import TokenDataset
+from tests.chain.small_chain import DOCUMENTS
+
+WEIGHTS = {
+    "github": 3.0,
+    "stackexchange": 1.0,
+    "gutenberg-pg-19": 0.5,
+    "dm-mathematics": 4.25,
+    "ubuntu-irc": 1,
+    "enron-emails": 1,
+}
+
+
+@pytest.fixture
+def root(undisturbed, tmp_path):
+    """A finished root to mix in."""
+    shutil.copytree(undisturbed / "root", tmp_path / "root")
+    return tmp_path / "root"
+
+
+def test_a_mix_reads_what_a_build_with_those_weights_reads(root, configure, tmp_path):
+    result = mix_shards(root, "more-code", weights=WEIGHTS)
+    run(
+        configure(tmp_path / "fresh"),
+        overrides={"train": None, "build.weights": WEIGHTS, "build.write_corpus": False},
+        jobs=1,
+    )
+    from tokenizer.encoder import Encoder
+
+    def texts(folder, tokenizer) -> Counter:
+        decode = Encoder.load(tokenizer).decode
+        with TokenDataset(folder / "train") as dataset:
+            return Counter(decode(dataset[number]) for number in range(len(dataset)))
+
+    fresh = tmp_path / "fresh" / "root"
+    mixed = texts(root / "mixes" / "more-code", root / "tokenizer" / "tokenizer.json")
+    assert mixed == texts(fresh / "shards", fresh / "tokenizer" / "tokenizer.json")
+    assert result.splits["train"].sequences == mixed.total()
+
+
+def test_a_mix_stores_no_tokens_of_its_own_and_is_up_to_date_the_second_time(root):
+    mix_shards(root, "again", weights=WEIGHTS)
+    assert (root / "mixes/again/train.bin").stat().st_ino == (root / "shards/train.bin").stat().st_ino
+    assert mix_shards(root, "again", weights=WEIGHTS).up_to_date
+
+
+def test_a_model_trains_on_a_mix(root):
+    mix_shards(root, "half", weights=WEIGHTS)
+    small = {"model.layers": 1, "model.hidden_size": 32, "model.feed_forward_size": 64, "data.sequence_length": 64}
+    result = train("debug", root=root, steps=2, mix="half", name="on-half", overrides=small)
+    assert result.steps == 2
+
+
+def test_documents_that_were_never_stored_cannot_be_mixed_in(configure, tmp_path):
+    without = {**dict.fromkeys(DOCUMENTS, 1.0), "ubuntu-irc": 0.0}
+    config = configure(tmp_path)
+    run(config, overrides={"train": None, "build.weights": without, "build.write_corpus": False}, jobs=1)
+    with pytest.raises(UsageError, match="not in the shards"):
+        mix_shards(tmp_path / "root", "all", weights=dict.fromkeys(DOCUMENTS, 1.0))
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", ".hidden", ""])
+def test_a_name_that_leaves_the_folder_is_refused(root, name):
+    with pytest.raises(UsageError, match="no name for a mix"):
+        mix_shards(root, name, weights="pile")
