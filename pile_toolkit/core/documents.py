@@ -222,7 +222,7 @@ class DocumentWriter:
         # Entered by itself: on a full disk the compressor fails to close, and would leave the file open.
         file = self._stack.enter_context(temporary.open("wb"))
         compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
-        stream = self._stack.enter_context(compressor.stream_writer(file, closefd=False))
+        stream = self._stack.enter_context(compressor.stream_writer(file))
         self._lines = self._stack.enter_context(jsonlines.Writer(stream, dumps=_ENCODER.encode))
 
     def __enter__(self) -> DocumentWriter:

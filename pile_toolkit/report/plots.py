@@ -19,6 +19,7 @@ ROW_PIXELS = 25
 BAR_PIXELS = 15
 LABEL_PIXELS = 8
 LEAST_PIXELS = 1.5
+LEAST_SPAN = 1e-9
 
 
 class Bar(NamedTuple):
@@ -190,7 +191,10 @@ def _floor(height: int, unit: str) -> Iterable[Markup]:
 
 def nice_ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[float]:
     """At least two round numbers, evenly apart, the first at or below `low` and the last at or above `high`."""
-    span = (high - low) or abs(high) or 1.0
+    largest = max(abs(low), abs(high))
+    # Values that differ by rounding only are one value, and zero alone has an axis too.
+    span = high - low if high - low > LEAST_SPAN * max(largest, LEAST_SPAN) else largest
+    span = span if span > LEAST_SPAN else 1.0
     raw = span / most
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10, 20) if factor * magnitude >= raw * (1 - 1e-9))

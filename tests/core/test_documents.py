@@ -256,6 +256,8 @@ def nested(depth: int) -> bytes:
         (b'{"text":"x","meta":{"n":-NaN}}', "malformed"),
         (b'{"text":"x","meta":{"n":NaNs}}', "malformed"),
         (b'{"text":"x","meta":{"n":+Infinity}}', "malformed"),
+        (b'{"text":"x","meta":{"n":1Infinity}}', "malformed"),
+        (b'{"text":"x","meta":{"n":1-Infinity}}', "malformed"),
         (b'{"text":"x","meta":{NaN:1}}', "malformed"),
         (b'{"text":"x","meta":' + nested(NESTING_LIMIT + 1) + b"}", "nested more than 256 deep"),
         (b'{"text":"x","meta":{"n":NaN,"m":' + nested(NESTING_LIMIT) + b"}}", "nested more than 256 deep"),

@@ -61,6 +61,24 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert names(tmp_path) == ["folder"]
 
 
+def test_content_is_forced_to_the_disk_before_the_name_and_the_name_before_it_is_relied_on(tmp_path, monkeypatch):
+    forced, fsync = [], os.fsync
+
+    def spy(descriptor):
+        fsync(descriptor)
+        forced.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    path = tmp_path / "folder"
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+        (temporary / "file.txt").write_text("whole")
+    inner, folder, parent = forced
+    assert inner == (str(temporary / "file.txt"), False)
+    assert folder == (str(temporary), False)
+    assert parent == (str(tmp_path), True)
+
+
 WRITER = """
 import sys
 from pathlib import Path

@@ -1,12 +1,14 @@
 """One run at a time on a root: the living are respected, the dead are not, and of many heirs one inherits."""
 
 import contextlib
+import itertools
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -195,6 +197,83 @@ def test_a_root_that_vanishes_takes_its_lease_with_it(tmp_path):
     assert not root.exists()
 
 
+@contextlib.contextmanager
+def before_operations(*numbers, action):
+    """Calls `action` just before the operations on files with these numbers, counted from 0; yields their count."""
+    counted, acting = [], False
+
+    def watched(operation):
+        def run(*arguments, **options):
+            nonlocal acting
+            if not acting:
+                counted.append(operation)
+                acting = True
+                for _ in range(numbers.count(len(counted) - 1)):
+                    action()
+                acting = False
+            return operation(*arguments, **options)
+
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", watched(os.link))
+        for name in ("read_bytes", "write_bytes", "unlink"):
+            patch.setattr(Path, name, watched(getattr(Path, name)))
+        yield counted
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_whenever_two_rivals_step_in_there_is_one_owner_at_the_end(tmp_path, left):
+    """All ways in which two further runs can take the root between any two steps of the first."""
+    first = second = 0
+    while True:
+        root = tmp_path / f"{first}-{second}"
+        if left:
+            leave_behind(root, process_started_s=-60.0)
+        with contextlib.ExitStack() as stack:
+            owners = []
+
+            def run(stack=stack, owners=owners, root=root):
+                with contextlib.suppress(TryAgain):
+                    owners.append(stack.enter_context(hold_root(root)))
+
+            with before_operations(first, second, action=run) as operations:
+                run()
+            assert [owner_of(root)] == owners, (first, second)
+        assert list(root.iterdir()) == []
+        # Rivals after the last step come too late, and that has been tried when both do.
+        if first > len(operations):
+            break
+        first, second = (first, second + 1) if second <= len(operations) else (first + 1, first + 1)
+    assert first > 2
+
+
+def test_a_run_killed_at_any_step_is_taken_over(tmp_path):
+    for number in itertools.count():
+        root = tmp_path / str(number)
+        leave_behind(root, process_started_s=-60.0)
+        with started(KILLED, root, number) as process:
+            process.wait(PATIENCE_S)
+        with hold_root(root) as lease:
+            assert owner_of(root) == lease
+        # What a run had laid ready before it was killed is of no harm.
+        assert all(path.name.startswith(f"{LEASE}.") for path in root.iterdir())
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL
+    assert number > 10
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pile_toolkit.core.lease import hold_root
+from tests.core.test_lease import before_operations
+
+with before_operations(int(sys.argv[2]), action=lambda: os.kill(os.getpid(), signal.SIGKILL)):
+    with hold_root(Path(sys.argv[1])):
+        pass
+"""
 CONTENDER = """
 import sys, time
 from pathlib import Path
@@ -220,15 +299,16 @@ for line in sys.stdin:
 def test_of_many_runs_at_once_exactly_one_wins(tmp_path, left):
     with contextlib.ExitStack() as stack:
         contenders = [stack.enter_context(started(CONTENDER)) for _ in range(8)]
-        for number in range(20):
+        for number in range(10):
             root = tmp_path / str(number)
             root.mkdir()
             if left == "a dead run's lease":
                 leave_behind(root, process_started_s=-60.0)
             elif left == "a torn lease":
                 (root / LEASE).write_bytes(b"{")
+            start = time.monotonic() + 0.02
             for contender in contenders:
-                contender.stdin.write(f"{root} {time.monotonic() + 0.01}\n")
+                contender.stdin.write(f"{root} {start}\n")
             outcomes = [contender.stdout.readline() for contender in contenders]
             assert sorted(outcomes) == ["lost\n"] * 7 + ["won\n"]
             winner = contenders[outcomes.index("won\n")]

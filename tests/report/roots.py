@@ -1,4 +1,4 @@
-"""Input folders and roots for the report's tests: documents that would take over a page, all stages, an invented run."""
+"""Input folders and roots for the tests of the report: hostile documents, all stages, a run that was made up."""
 
 from __future__ import annotations
 

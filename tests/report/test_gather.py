@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.manifest import read_manifest
 from pile_toolkit.report.render import write_report
+from pipelines.build import build
 from pipelines.catalog import components, named
 from pipelines.download import download
 from tests.report.roots import (
@@ -248,13 +249,24 @@ def test_a_stage_whose_input_changed_since_says_so(copy: Path, tmp_path: Path):
     download(copy, components=["freelaw"], source=str(tmp_path / "more"))
     write_report(copy)
     report = json.loads((copy / "reports" / "report.json").read_bytes())
-    changed = {stage["folder"]: stage["other_inputs"] for stage in report["stages"] if stage["other_inputs"]}
-    assert changed == {"dedup": ["freelaw"]}
+    assert other_inputs(report) == {"dedup": ["freelaw"]}
     assert "Changed since this was made: freelaw." in (copy / "reports" / "index.html").read_text()
 
 
+def test_a_new_plan_makes_everything_after_it_one_of_another_plan(copy: Path):
+    build(copy, seed=1, val_share=0.1, test_share=0.1, write_corpus=False)
+    write_report(copy)
+    report = json.loads((copy / "reports" / "report.json").read_bytes())
+    assert other_inputs(report) == {"corpus": ["plan"], "tokenizer": ["plan"], "shards": ["plan"]}
+    assert report["seed"] == 1
+
+
 def test_nothing_has_changed_in_a_fresh_root(made: Made):
-    assert [stage["other_inputs"] for stage in made.report["stages"] if stage["stage"] != "train"] == [[]] * 6
+    assert other_inputs(made.report) == {}
+
+
+def other_inputs(report: dict[str, Any]) -> dict[str, list[str]]:
+    return {stage["folder"]: stage["other_inputs"] for stage in report["stages"] if stage["other_inputs"]}
 
 
 def test_counts_of_another_version_are_named_with_the_file(copy: Path):
