@@ -100,4 +100,5 @@ def _lines(decided: dict[str, Any]) -> list[str]:
     lines.append("dedup: kept" + (f", before {others:,} duplicates of it" if others else ", no duplicates"))
     if decided["split"] is None:
         return [*lines, "build: not run yet"]
-    return [*lines, f"build: split {decided['split']}, {decided['copies']} copies"]
+    copies = "1 copy" if decided["copies"] == 1 else f"{decided['copies']} copies"
+    return [*lines, f"build: split {decided['split']}, {copies}"]

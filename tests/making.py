@@ -1,4 +1,4 @@
-"""Small things on a disk for tests: components as a download leaves them, a plan over them, a disk that is soon full."""
+"""Small things on a disk for tests: components as a download leaves them, a plan over them, a disk soon full."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import zstandard
 from pile_toolkit.core.components import ComponentDocuments, component_folder, read_component
 from pile_toolkit.core.documents import Document, DocumentWriter, read_records
 from pile_toolkit.core.manifest import StageKey, describe, publish
-from pile_toolkit.core.plan import PLAN_FILE, SPLITS, Plan, PlanComponent, PlanHeader, write_plan
+from pile_toolkit.core.plan import PLAN_FILE, SPLITS, Plan, PlanComponent, PlanHeader, schema, write_plan
 from pile_toolkit.core.seeds import text_hash
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def write_component(root: Path, slug: str, files: Mapping[str, Sequence[str | tuple[str, Any]] | bytes]) -> None:
     """A component under `root/components/`, as a finished download leaves it.
 
-    `files` maps names such as `00.jsonl.zst` to texts, to (text, meta), or to the bytes of all lines as they shall stand.
+    `files` maps names such as `00.jsonl.zst` to texts, to (text, meta), or to the bytes of all lines as they stand.
     """
     folder, started_at = component_folder(root, slug), time.time()
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,8 +109,8 @@ def put_plan(
             for component in components
         ],
     )
-    names = ("component", "file", "line", "piece_start", "piece_end", "split", "copies", "bytes", "text_hash", "ordinal")
-    write_plan(root / "plan" / PLAN_FILE, header, {name: [row[name] for row in rows] for name in names})
+    columns = {name: [row[name] for row in rows] for name in schema().names}
+    write_plan(root / "plan" / PLAN_FILE, header, columns)
     return Plan.read(root)
 
 

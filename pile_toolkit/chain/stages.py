@@ -91,7 +91,6 @@ def train(
     """
     require_torch()
     from trainer.config import load_recipe
-    from trainer.train import train as train_run
 
     root = Path(root)
     started_at = time.time()
@@ -104,6 +103,9 @@ def train(
     key = StageKey(stage="train", format=TRAIN_FORMAT, inputs={"shards": data.digest()}, parameters=parameters)
     if manifest := current_manifest(folder, key):
         return stage_result(TrainStageResult, folder, manifest, up_to_date=True)
+    # torch takes seconds to import: not before there is something to train.
+    from trainer.train import train as train_run
+
     first = os.environ.get("RANK", "0") == "0"
     if first:
         withdraw(folder)

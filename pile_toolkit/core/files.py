@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import xxhash
 
 from pile_toolkit.core.errors import OutOfSpace
@@ -44,6 +43,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _remove_leftovers(path: Path) -> None:
     # A temporary name holds its writer's process number; left alone, every kill would cost the size of the file.
+    import psutil
+
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
         writer = leftover.name.removesuffix(TEMPORARY_SUFFIX).rpartition(".")[2]
         if writer.isdigit() and (int(writer) == os.getpid() or not psutil.pid_exists(int(writer))):

@@ -100,7 +100,7 @@ def _claim(path: Path, mine: Path) -> bool:
 def _remove(path: Path, owner: Lease, mine: Path, *, take_over: bool) -> None:
     # Of several runs that saw the same dead owner only one may remove its lease: between their looking and their
     # removing, the name may already be a living run's. The right to remove it is a lease of its own.
-    right = path.with_name(f"{LEASE}.{owner.token}.heir")
+    right = path.with_name(f"{path.name}.{owner.token}.heir")
     _take(right, mine, take_over=take_over)
     try:
         if _read(path) == owner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import math
 import re
@@ -71,9 +72,7 @@ def records(path: Path, lines: bytes) -> list[Document | Reject]:
 def test_frames_may_be_cut_anywhere_with_others_between(path, cuts, between):
     lines = GOOD + '\n{"text":"zwölf\u2028€"}\n'.encode() + GOOD + b"\n"
     ends = [0, *cuts, len(lines)]
-    path.write_bytes(
-        between + b"".join(frame(lines[start:end]) + between for start, end in zip(ends, ends[1:], strict=False))
-    )
+    path.write_bytes(between + b"".join(frame(lines[start:end]) + between for start, end in itertools.pairwise(ends)))
     assert b"".join(read_blocks(path)) == lines
     assert list(read_records(path)) == [
         Document(1, "good", b'{"n":1}'),
@@ -137,12 +136,12 @@ def test_a_file_cut_anywhere_is_corrupt_except_exactly_between_two_frames(path):
 
 def test_the_records_before_a_cut_come_before_the_error(path):
     path.write_bytes(frame(GOOD + b"\n") + frame(GOOD + b"\n")[:-1])
-    reader, seen = read_records(path), []
-    with pytest.raises(CorruptData, match=rf"ends inside a zstd frame at byte [\d,]+ \({2 * len(GOOD) + 2} bytes of text"):
-        seen.extend(reader)
-    with pytest.raises(CorruptData):
+    seen = []
+    with pytest.raises(
+        CorruptData, match=rf"ends inside a zstd frame .* \({2 * len(GOOD) + 2} bytes of text read before"
+    ):
         seen.extend(read_records(path))
-    assert [record.line for record in seen] == [1, 2, 1, 2]
+    assert [record.line for record in seen] == [1, 2]
 
 
 def test_any_flipped_bit_is_found_or_changes_nothing(path):
@@ -377,7 +376,11 @@ def plain_record(line: bytes) -> tuple[str, bool] | None:
 FRAGMENTS = ['"', "\\", "\\ud83d", "\\ude00", "NaN", "-", "Infinity", "{", "}", "[", "]", ":", ",", "1", "0", ".", "e"]
 FRAGMENTS += [" ", "\t", "\u00e9", "null", "true", '"text"', '"meta"', ":{}", "\ufeff", "1e-01", "\\n"]
 pieces = st.sampled_from([fragment.encode() for fragment in FRAGMENTS] + [b"\xff", b"\x00", b"\xe2\x80"])
-LINES = (GOOD, b'{"text":"a\\n","meta":{"n":[NaN,-Infinity,1]}}', b'{"meta":{"m":"\\ud83d\\ude00"},"text":"","x":1.5e-3}')
+LINES = (
+    GOOD,
+    b'{"text":"a\\n","meta":{"n":[NaN,-Infinity,1]}}',
+    b'{"meta":{"m":"\\ud83d\\ude00"},"text":"","x":1.5e-3}',
+)
 
 
 @settings(max_examples=300)
@@ -426,7 +429,7 @@ def test_what_is_written_is_read_by_this_and_by_the_standard_library(scratch, do
     assert [repr(value["meta"]) for value in plain] == [repr(json.loads(meta)) for _, meta in written]
 
 
-@given(text=st.text(), meta=st.dictionaries(st.text(max_size=5), st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5)))
+@given(st.text(), st.dictionaries(st.text(max_size=5), st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5)))
 def test_a_meta_given_as_a_dictionary_comes_back(scratch, text, meta):
     with DocumentWriter(scratch) as writer:
         writer.write(text, meta)
@@ -450,9 +453,8 @@ def test_a_file_of_no_documents_is_whole(path):
 
 
 def test_an_error_while_writing_leaves_no_file(path):
-    with pytest.raises(ZeroDivisionError), DocumentWriter(path) as writer:
-        writer.write("x", {})
-        raise ZeroDivisionError
+    with pytest.raises(AttributeError, match="encode"), DocumentWriter(path) as writer:
+        writer.write(None, {})
     assert list(path.parent.iterdir()) == []
 
 

@@ -21,7 +21,8 @@ from pile_toolkit.core.manifest import (
     withdraw,
 )
 
-KEY = StageKey(stage="stage", format=1, inputs={"a": "00"}, parameters={"seed": 1, "sizes": (1, 2), "table": {"x": 0.5}})
+PARAMETERS = {"seed": 1, "sizes": (1, 2), "table": {"x": 0.5}}
+KEY = StageKey(stage="stage", format=1, inputs={"a": "00"}, parameters=PARAMETERS)
 COUNTS = {"documents": 2, "by": {"b": 1, "a": 1}}
 
 
