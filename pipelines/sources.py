@@ -31,7 +31,7 @@ SUFFIX = ".jsonl.zst"
 DOCUMENTS_FILE = f"00{SUFFIX}"
 SUMS_FILE = "SHA256SUMS"
 DEFAULT = "default"
-KNOWN_FORMS = "sample:, a folder, https://host/folder/, hf://owner/name"
+KNOWN_FORMS = "sample:, a folder, https://host/folder/ (mirrors after it, with spaces), hf://owner/name"
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _SUMS_LINE = re.compile(r"(?P<sha256>[0-9A-Fa-f]{64}) [ *](?:\./)?(?P<name>.+)")
 
@@ -96,20 +96,20 @@ class FolderSource:
 
 @dataclass(frozen=True, kw_only=True)
 class UrlSource:
-    """`<base>/<slug>.jsonl.zst` of a server, or one address that is the component."""
+    """`<base>/<slug>.jsonl.zst` of a server, or one address that is the component; further `urls` are mirrors of it."""
 
-    url: str
+    urls: tuple[str, ...]
     slug: str
     policy: RetryPolicy | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """The address without what is secret in it."""
+        """The addresses without what is secret in them."""
         from pile_toolkit.core.remote import mask_url
 
-        return {"from": mask_url(self.address())}
+        return {"from": " ".join(map(mask_url, self.addresses()))}
 
     def fetch(self, component: Component, folder: Path, reporter: Reporter) -> list[Path]:
-        """Downloads into `raw/`, checked against the server's SHA256SUMS where it has one.
+        """Downloads into `raw/`, mirrors in order, checked against a SHA256SUMS where one of them has it.
 
         Raises SourceUnavailable, CorruptData or OutOfSpace as `download_file` does.
         """
@@ -119,7 +119,7 @@ class UrlSource:
         try:
             with contextlib.ExitStack() as stack:
                 download_file(
-                    [self.address()],
+                    self.addresses(),
                     target,
                     sha256=self._published_sha256(),
                     on_progress=_progress(reporter, self.slug, stack),
@@ -129,17 +129,35 @@ class UrlSource:
             raise _nothing_for(component, error.message) from error
         return [target]
 
-    def address(self) -> str:
-        """The address of the component's file; a query, such as a token, stays behind the path."""
-        parts = urlsplit(self.url)
+    def addresses(self) -> list[str]:
+        """The addresses of the component's file; a query, such as a token, stays behind the path."""
+        return [self._address(url) for url in self.urls]
+
+    def _address(self, url: str) -> str:
+        parts = urlsplit(url)
         if parts.path.endswith(SUFFIX):
-            return self.url
+            return url
         return parts._replace(path=f"{parts.path.rstrip('/')}/{self.slug}{SUFFIX}").geturl()
 
     def _published_sha256(self) -> str | None:
+        failure: SourceUnavailable | None = None
+        for address in self.addresses():
+            try:
+                if sha256 := self._sha256_beside(address):
+                    return sha256
+            except SourceUnavailable as error:
+                failure = failure or error
+            else:
+                failure = None if len(self.urls) == 1 else failure
+        if failure is not None:
+            # An outage must not be why a file goes unchecked.
+            raise failure
+        return None
+
+    def _sha256_beside(self, address: str) -> str | None:
         from pile_toolkit.core.remote import read_url
 
-        parts = urlsplit(self.address())
+        parts = urlsplit(address)
         folder, _, name = parts.path.rpartition("/")
         sums = read_url(parts._replace(path=f"{folder}/{SUMS_FILE}").geturl(), policy=self.policy)
         lines = map(_SUMS_LINE.fullmatch, (sums or b"").decode(errors="replace").splitlines())
@@ -231,10 +249,17 @@ def parse_source(text: str, *, slug: str) -> Source:
     if not separator:
         return _folder_source(text, slug)
     if scheme in ("http", "https"):
-        return UrlSource(url=text, slug=slug)
+        return _url_source(text, slug)
     if scheme == "hf":
         return _hub_source(text, rest)
     raise UsageError(f"'{scheme}://' is no way in", hint=f"known are: {KNOWN_FORMS}")
+
+
+def _url_source(text: str, slug: str) -> UrlSource:
+    urls = tuple(text.split())
+    if strange := [url for url in urls if not url.startswith(("http://", "https://"))]:
+        raise UsageError(f"'{strange[0]}' is no mirror of {urls[0]}", hint='"https://first/ https://second/"')
+    return UrlSource(urls=urls, slug=slug)
 
 
 def _folder_source(text: str, slug: str) -> FolderSource:
@@ -282,7 +307,7 @@ def parse_sources(setting: str | Mapping[str, str]) -> Callable[[str], Source]:
 
 
 def _is_one_file(text: str) -> bool:
-    return urlsplit(text).path.endswith(SUFFIX)
+    return any(urlsplit(part).path.endswith(SUFFIX) for part in text.split())
 
 
 def _nothing_for(component: Component, fact: str) -> SourceUnavailable:

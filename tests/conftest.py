@@ -93,7 +93,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
     for reports in terminalreporter.stats.values():
         for report in reports:
             if hasattr(report, "duration"):
-                part = report.nodeid.split("/")[1]
+                part = report.nodeid.split("/")[1].split("::")[0]
                 seconds[part] = seconds.get(part, 0.0) + report.duration
     if len(seconds) > 1:
         terminalreporter.section("seconds per part")

@@ -93,6 +93,9 @@ class Worker(contextlib.AbstractContextManager):
         self.watch = os.pidfd_open(self.process)
 
     def __exit__(self, *_):
+        # Where the test failed it is still there.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.watch, signal.SIGKILL)
         self.connection.close()
         os.close(self.watch)
 
