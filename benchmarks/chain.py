@@ -40,9 +40,8 @@ def main() -> None:
         config.write_text(CONFIG.format(source=arguments.folder.resolve(), steps=arguments.steps))
         result = pile.run(config, jobs=arguments.jobs)
         text_bytes = sum(row.bytes for row in pile.plan(config).components)
-    print(
-        f"{platform.machine()}, Python {platform.python_version()}, {arguments.jobs} jobs, {text_bytes:,} bytes of text\n"
-    )
+    machine = f"{platform.machine()}, Python {platform.python_version()}, {arguments.jobs} jobs"
+    print(f"{machine}, {text_bytes:,} bytes of text\n")
     print("| stage | seconds | MB/s of text | result |\n|---|---:|---:|---|")
     for stage in result.stages:
         speed = "" if stage.stage in ("train", "report") else f"{text_bytes / 1e6 / stage.elapsed_s:.1f}"

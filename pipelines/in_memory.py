@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,7 +37,7 @@ def deduplicate(
     pairs = [(number, first.setdefault(text_hash(text), number)) for number, text in enumerate(texts)]
     signatures = minhash(texts, num_perm=num_perm, seed=seed)
     near = near_duplicate_pairs(signatures, threshold=threshold, seed=seed)
-    kept = join_pairs(len(texts), [*pairs, *near], rank)
+    kept = join_pairs(len(texts), itertools.chain(pairs, near), rank)
     members: dict[int, list[int]] = {}
     for number, representative in enumerate(kept):
         members.setdefault(representative, []).append(number)

@@ -140,18 +140,16 @@ class UrlSource:
         return parts._replace(path=f"{parts.path.rstrip('/')}/{self.slug}{SUFFIX}").geturl()
 
     def _published_sha256(self) -> str | None:
-        failure: SourceUnavailable | None = None
+        failures = []
         for address in self.addresses():
             try:
                 if sha256 := self._sha256_beside(address):
                     return sha256
             except SourceUnavailable as error:
-                failure = failure or error
-            else:
-                failure = None if len(self.urls) == 1 else failure
-        if failure is not None:
+                failures.append(error)
+        if len(failures) == len(self.urls):
             # An outage must not be why a file goes unchecked.
-            raise failure
+            raise failures[0]
         return None
 
     def _sha256_beside(self, address: str) -> str | None:

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from pile_toolkit.core.documents import DocumentWriter
 from tests.chain.small_chain import CONFIG, DOCUMENTS, pile_command, process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# What a test says must not depend on how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

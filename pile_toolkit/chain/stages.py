@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pile_toolkit.core.console import SILENT
+from pile_toolkit.core.console import SILENT, speaks
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
 from pile_toolkit.core.stages import StageResult, stage_result
@@ -106,8 +105,7 @@ def train(
     # torch takes seconds to import: not before there is something to train.
     from trainer.train import train as train_run
 
-    first = os.environ.get("RANK", "0") == "0"
-    if first:
+    if speaks():
         withdraw(folder)
     with reporter.progress(f"train {folder.name}", total=steps, unit="steps") as advance:
         result = train_run(
@@ -121,7 +119,7 @@ def train(
         )
     fields = ("parameters", "steps", "tokens", "first_loss", "last_loss", "validation_loss", "validation_bits_per_byte")
     counts = {"recipe": str(recipe), **{field: getattr(result, field) for field in fields}}
-    if first:
+    if speaks():
         files = sorted(
             path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] in OUTPUTS
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from pile_toolkit.core.console import speaks
 from pile_toolkit.core.runners import available_jobs
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def stage_options(command: Callable) -> Callable:
 
 def print_result(result: Any, *, as_json: bool, show: Callable[[Any], None]) -> None:
     """The result as one JSON object, or through `show` for people."""
+    if not speaks():
+        return
     if as_json:
         click.echo(msgspec.json.encode(result).decode())
     else:

@@ -6,6 +6,7 @@ Progress goes to stderr, results to stdout, so that `--json` output can be piped
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -107,8 +108,15 @@ class Bars:
 SILENT = Silent()
 
 
+def speaks() -> bool:
+    """Whether this process is the one that talks to people: the first of those that torchrun starts, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def reporter() -> Reporter:
     """Bars where a person watches, lines elsewhere."""
+    if not speaks():
+        return SILENT
     return Bars() if sys.stderr.isatty() else Lines()
 
 

@@ -8,13 +8,8 @@ from collections import defaultdict, deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from hypothesis import settings
 
 from pile_toolkit.core.remote import RetryPolicy, download_file
-
-# What a test says must not depend on how busy the machine is.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 
 class Handler(BaseHTTPRequestHandler):

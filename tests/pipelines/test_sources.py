@@ -120,8 +120,8 @@ def served(tmp_path):
         thread.join()
 
 
-def url_source(url, slug="arxiv"):
-    return UrlSource(url=url, slug=slug, policy=RetryPolicy(sleep=lambda seconds: None))
+def url_source(*urls, slug="arxiv"):
+    return UrlSource(urls=urls, slug=slug, policy=RetryPolicy(sleep=lambda seconds: None))
 
 
 @pytest.mark.parametrize("base", ["/pile/", "/pile", "/pile/?token=t0p", "/pile/arxiv.jsonl.zst"])
@@ -153,10 +153,34 @@ def test_the_hash_of_the_servers_list_decides(served, tmp_path, form):
             assert not (target / "raw" / "arxiv.jsonl.zst").exists()
 
 
+def test_mirrors_are_tried_in_order_and_one_that_has_the_list_of_hashes_decides(served, tmp_path):
+    folder, host, asked = served
+    path = write_rows(folder / "second" / "arxiv.jsonl.zst", [row("a")])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "second" / "SHA256SUMS").write_text(f"{digest}  arxiv.jsonl.zst\n")
+    (folder / "first").mkdir()
+    (path_of_target,) = url_source(f"{host}/first", f"{host}/second").fetch(ARXIV, tmp_path / "arxiv", SILENT)
+    assert path_of_target.read_bytes() == path.read_bytes()
+    assert asked[-2:] == ["/first/arxiv.jsonl.zst", "/second/arxiv.jsonl.zst"]
+    # A mirror with other bytes is not taken, whatever its place.
+    write_rows(folder / "first" / "arxiv.jsonl.zst", [row("b")])
+    (checked,) = url_source(f"{host}/first", f"{host}/second").fetch(ARXIV, tmp_path / "again", SILENT)
+    assert checked.read_bytes() == path.read_bytes()
+
+
+def test_a_dead_mirror_does_not_keep_the_others_from_being_used(served, tmp_path):
+    folder, host, _ = served
+    path = write_rows(folder / "arxiv.jsonl.zst", [row("a")])
+    (target,) = url_source("http://127.0.0.1:9/pile", host).fetch(ARXIV, tmp_path / "arxiv", SILENT)
+    assert target.read_bytes() == path.read_bytes()
+    with pytest.raises(UsageError, match="no mirror"):
+        parse_source("https://host/ sample:", slug="arxiv")
+
+
 def test_a_server_without_the_component_says_what_was_looked_for_and_what_remains(served, tmp_path):
     _, host, _ = served
     with pytest.raises(SourceUnavailable) as error:
-        url_source(host, "books3").fetch(component("books3"), tmp_path / "books3", SILENT)
+        url_source(host, slug="books3").fetch(component("books3"), tmp_path / "books3", SILENT)
     assert f"{host}/books3.jsonl.zst answers 404 Not Found" in error.value.message
     assert "taken down for copyright; do not rebuild" in error.value.message
 
@@ -264,7 +288,8 @@ def test_a_split_that_is_not_there_is_a_usage_error(hub_folder, tmp_path):
     ("text", "source"),
     [
         ("sample:", SampleSource()),
-        ("https://host/pile/", UrlSource(url="https://host/pile/", slug="arxiv")),
+        ("https://host/pile/", UrlSource(urls=("https://host/pile/",), slug="arxiv")),
+        ("https://host/ http://mirror/a", UrlSource(urls=("https://host/", "http://mirror/a"), slug="arxiv")),
         ("hf://monology/pile-uncopyrighted", HubSource(name="monology/pile-uncopyrighted")),
         (
             "hf://a/b@refs/convert/parquet?split=test",
