@@ -10,7 +10,8 @@ ROOT ?= pile-data
 RECIPE ?= debug
 PIP_OPTIONS ?=
 PILE := $(VENV)/bin/pile
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt $(PIP_OPTIONS)
+# In the environment, so that it holds for what builds the package as well.
+PIP := PIP_CONSTRAINT=$(abspath constraints.txt) $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_OPTIONS)
 
 .PHONY: demo test lint train clean
 

@@ -2,3 +2,6 @@
 
 Importing the package costs nothing: its modules are imported by who needs them.
 """
+
+# Common names: another distribution may install a package of this one. `pile` looks for this line at its start.
+__distribution__ = "pile-toolkit"

@@ -230,7 +230,7 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], *, run: Pa
         if old.get(key) != new.get(key) and not key.startswith(FREE_ON_RESUME):
             raise UsageError(
                 f"{run} was trained with {key} = {old.get(key)}, it cannot be continued with {new.get(key)}",
-                hint="give the new training another run folder, or start this one afresh without resuming",
+                hint=f"another --name keeps both; rm -r {run} gives this one up",
             )
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from pile_toolkit.core.console import SILENT, speaks
 from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.manifest import StageKey, current_manifest, describe, is_of_key, publish, read_manifest, withdraw
 from pile_toolkit.core.stages import StageResult, stage_result
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def train(
     # torch takes seconds to import: not before there is something to train.
     from trainer.train import train as train_run
 
-    if speaks():
+    if speaks() and is_of_key(folder, key):
+        # Damaged outputs of this very training; those of another one are refused by the trainer, and stay.
         withdraw(folder)
     with reporter.progress(f"train {folder.name}", total=steps, unit="steps") as advance:
         result = train_run(

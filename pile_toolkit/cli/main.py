@@ -14,6 +14,7 @@ from pile_toolkit import __version__
 from pile_toolkit.core.errors import PileError, UsageError
 
 PACKAGES = ("pipelines", "tokenizer", "shards", "trainer")
+MARK = b'__distribution__ = "pile-toolkit"'
 # name: (module, attribute, line of help), in the order in which data flows.
 COMMANDS = {
     "components": ("data", "components", "The 22 components: sizes, weights, availability, what is on this disk."),
@@ -125,7 +126,8 @@ def refuse_foreign_packages() -> None:
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
-        if origin is None or origin.parent.parent != home:
+        # In one site-packages another distribution may have written over ours, so the place alone does not tell.
+        if origin is None or origin.parent.parent != home or MARK not in origin.read_bytes():
             raise UsageError(
                 f"the module '{name}' is not ours: Python finds {origin or 'none'}, expected {home / name}",
                 hint="pile doctor names its distribution; use a virtual environment without it",

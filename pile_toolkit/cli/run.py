@@ -32,6 +32,7 @@ def _overrides(**values: Any) -> dict[str, Any]:
 @click.option("--seed", type=int, help="Instead of the file's seed.")
 @click.option("--from", "source", help="Instead of download.from.")
 @click.option("--steps", type=click.IntRange(min=1), help="Instead of train.steps.")
+@click.option("--name", help="Instead of train.name: the folder under runs/.")
 @click.option("--take-over", is_flag=True, help="Displace a run of another host that is gone.")
 @jobs_option
 @scheduler_option
@@ -43,6 +44,7 @@ def run(
     seed: int | None,
     source: str | None,
     steps: int | None,
+    name: str | None,
     take_over: bool,
     jobs: int,
     scheduler: str,
@@ -52,7 +54,7 @@ def run(
     """All stages of CONFIG (default pile.toml), in order; what is up to date is passed over."""
     from pile_toolkit.chain.run import run as library
 
-    overrides = _overrides(root=root, seed=seed, download__from=source, train__steps=steps)
+    overrides = _overrides(root=root, seed=seed, download__from=source, train__steps=steps, train__name=name)
     if dry_run:
         return _plan(config, overrides, as_json=as_json)
     result = library(

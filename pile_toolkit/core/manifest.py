@@ -111,12 +111,18 @@ def current_manifest(folder: Path, key: StageKey) -> Manifest | None:
     content did not change. Only `pile verify` reads everything.
     """
     manifest = read_manifest(folder)
-    # By digest: a tuple among the parameters comes back from JSON as a list.
-    if manifest is None or manifest.key.digest() != key.digest():
+    if manifest is None or not is_of_key(folder, key):
         return None
     timings = read_timings(folder)
     known = timings.modified_ns if timings else {}
     return manifest if all(_unchanged(folder, output, known) for output in manifest.outputs) else None
+
+
+def is_of_key(folder: Path, key: StageKey) -> bool:
+    """Whether the outputs of `folder` were made for `key`, be they still there or not."""
+    manifest = read_manifest(folder)
+    # By digest: a tuple among the parameters comes back from JSON as a list.
+    return manifest is not None and manifest.key.digest() == key.digest()
 
 
 def _unchanged(folder: Path, output: OutputFile, modified_ns: dict[str, int]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -131,3 +132,26 @@ def test_paths_in_the_file_are_relative_to_the_file_and_words_are_not_paths(tmp_
     assert config.build.weights == str(tmp_path / "mine.toml")
     assert config.train is not None
     assert config.train.recipe == "debug"
+
+
+def test_another_training_of_the_same_name_is_refused_and_the_finished_one_stays(configure, tmp_path):
+    config = configure(tmp_path)
+    run(config, jobs=1)
+    with pytest.raises(UsageError, match="cannot be continued with 13") as error:
+        run(config, overrides={"train.steps": 13}, jobs=1)
+    assert "another --name keeps both" in str(error.value)
+    assert run(config, jobs=1).up_to_date
+    beside = run(config, overrides={"train.steps": 13, "train.name": "longer"}, jobs=1)
+    assert beside.last_loss is not None
+    assert sorted(path.name for path in (tmp_path / "root" / "runs").iterdir()) == ["debug", "longer"]
+
+
+def test_a_damaged_training_is_made_good_again(configure, tmp_path):
+    config = configure(tmp_path)
+    run(config, jobs=1)
+    metrics = tmp_path / "root" / "runs" / "debug" / "metrics.jsonl"
+    sound = metrics.read_bytes()
+    for checkpoint in (tmp_path / "root" / "runs" / "debug" / "checkpoints").iterdir():
+        shutil.rmtree(checkpoint)
+    assert not run(config, jobs=1).up_to_date
+    assert metrics.read_bytes() == sound

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
 import click
 import pytest
 
-from pile_toolkit.cli.main import COMMANDS, cli
+from pile_toolkit.cli.main import COMMANDS, PACKAGES, cli
 from tests.chain.small_chain import process_environment
+from tests.making import REPOSITORY
 
 HEAVY = ["numpy", "numba", "pyarrow", "torch", "tokenizers", "datasets", "dask", "datasketch", "httpx2", "rich"]
 
@@ -120,6 +122,21 @@ def test_a_foreign_package_in_place_of_ours_is_named_at_the_start(tmp_path):
     )
     assert done.returncode == 2
     assert f"the module 'pipelines' is not ours: Python finds {tmp_path}" in done.stderr
+
+
+def test_a_package_of_ours_that_another_distribution_wrote_over_is_named_at_the_start(tmp_path):
+    for name in ("pile_toolkit", *PACKAGES):
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pile_toolkit", "components"]
+    environment = {**process_environment(), "PYTHONPATH": str(tmp_path)}
+
+    def run() -> subprocess.CompletedProcess:
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+
+    assert run().returncode == 0
+    (tmp_path / "tokenizer" / "__init__.py").write_text('"""A tokenizer for something else."""\n')
+    assert run().returncode == 2
+    assert "the module 'tokenizer' is not ours" in run().stderr
 
 
 def test_components_as_json_are_the_published_22(pile):
