@@ -22,9 +22,9 @@ from pile_toolkit.core.documents import DocumentWriter, decode_meta
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import fsync_folder
 from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
-from pile_toolkit.core.plan import SPLITS, Plan, read_file_rows
+from pile_toolkit.core.plan import SPLITS, Plan, file_tasks, read_file_rows
 from pile_toolkit.core.stages import StageResult, stage_result
-from pile_toolkit.core.tasks import Task, run_tasks, work_folder
+from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.download import pile_set_name
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ def write_corpus_files(
     if manifest := current_manifest(folder, key):
         return stage_result(CorpusResult, folder, manifest, up_to_date=True)
     withdraw(folder)
+    workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
     with work_folder(folder, key) as work:
-        dealt = _deal(Plan.read(root), work, train_shards, jobs, scheduler, reporter)
-        written = _sort(work, dealt, train_shards, jobs, scheduler, reporter)
+        dealt = _deal(Plan.read(root), work, train_shards, workers)
+        written = _sort(work, dealt, train_shards, workers)
         names = [name for name, counts in written.items() if counts["documents"] or name.startswith("train/")]
         _move_in(folder, work, list(written), set(names))
         counts = _counts(written, len(names))
@@ -98,18 +99,9 @@ def write_corpus_files(
     return stage_result(CorpusResult, folder, manifest, up_to_date=False)
 
 
-def _deal(plan: Plan, work: Path, train_shards: int, jobs: int, scheduler: str, reporter: Reporter) -> list[str]:
-    tasks, sizes = [], {}
-    for component, file, _ in plan.files():
-        rows = plan.rows_of(component, file)
-        if rows.size:
-            name = f"deal-{component}-{file}"
-            tasks.append(Task(name, (str(plan.root), component, file, train_shards)))
-            sizes[name] = int(plan.column("bytes")[rows].sum())
-    with reporter.progress("corpus, pass 1", total=sum(sizes.values()), unit="bytes") as advance:
-        run_tasks(
-            deal_file, tasks, work=work, jobs=jobs, scheduler=scheduler, on_done=lambda name, _: advance(sizes[name])
-        )
+def _deal(plan: Plan, work: Path, train_shards: int, workers: Workers) -> list[str]:
+    tasks = file_tasks(plan, "deal", train_shards)
+    run_tasks(deal_file, tasks, work=work, workers=workers, label="corpus, pass 1", unit="bytes")
     return [task.name for task in tasks]
 
 
@@ -186,16 +178,11 @@ def with_set_name(meta: bytes, name: str) -> bytes:
     return b'{"pile_set_name":' + msgspec.json.encode(name) + comma + rest
 
 
-def _sort(
-    work: Path, dealt: list[str], train_shards: int, jobs: int, scheduler: str, reporter: Reporter
-) -> dict[str, dict[str, int]]:
+def _sort(work: Path, dealt: list[str], train_shards: int, workers: Workers) -> dict[str, dict[str, int]]:
     names = corpus_names(train_shards)
-    sources = [str(work / name) for name in dealt]
+    sources = [str((work / name).resolve()) for name in dealt]
     tasks = [Task(f"sort-{bucket}", (bucket, sources)) for bucket in range(len(names))]
-    with reporter.progress("corpus, pass 2", total=len(tasks), unit="files") as advance:
-        counts = run_tasks(
-            sort_bucket, tasks, work=work, jobs=jobs, scheduler=scheduler, on_done=lambda name, _: advance(1)
-        )
+    counts = run_tasks(sort_bucket, tasks, work=work, workers=workers, label="corpus, pass 2", unit="files")
     return dict(zip(names, counts, strict=True))
 
 

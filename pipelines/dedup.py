@@ -15,7 +15,7 @@ from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, withdraw
 from pile_toolkit.core.plan import PlanComponent
 from pile_toolkit.core.stages import StageResult, stage_result
-from pile_toolkit.core.tasks import Task, run_tasks, work_folder
+from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.download import present_slugs
 from pipelines.fingerprints import fingerprint_file, gather_rows, gather_signatures
 from pipelines.keep_list import KEEP_LIST_FILE, REASONS, write_keep_list
@@ -91,8 +91,9 @@ def dedup(
         bands(num_perm=num_perm, threshold=threshold)
     withdraw(folder)
     signature = {"num_perm": num_perm, "seed": SIGNATURE_SEED} if method == "minhash" else None
+    workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
     with work_folder(folder, key) as work:
-        columns, signatures = _fingerprints(components, signature, work, jobs, scheduler, reporter)
+        columns, signatures = _fingerprints(components, signature, work, workers)
         cluster, reason = _decide(columns, signatures, method, threshold)
         columns.update(cluster=cluster, reason=reason)
         planned = [
@@ -130,27 +131,18 @@ def _fingerprints(
     components: Sequence[ComponentDocuments],
     signature: dict[str, int] | None,
     work: Path,
-    jobs: int,
-    scheduler: str,
-    reporter: Reporter,
+    workers: Workers,
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     tasks = [
-        Task(f"{item.slug}-{number}", (str(file.path), component, number, signature))
+        Task(
+            f"{item.slug}-{number}",
+            (str(file.path.resolve()), component, number, signature),
+            size=file.counts.text_bytes,
+        )
         for component, item in enumerate(components)
         for number, file in enumerate(item.files)
     ]
-    sizes = {
-        f"{item.slug}-{number}": file.counts.text_bytes for item in components for number, file in enumerate(item.files)
-    }
-    with reporter.progress("dedup", total=sum(sizes.values()), unit="bytes") as advance:
-        run_tasks(
-            fingerprint_file,
-            tasks,
-            work=work,
-            jobs=jobs,
-            scheduler=scheduler,
-            on_done=lambda name, _: advance(sizes[name]),
-        )
+    run_tasks(fingerprint_file, tasks, work=work, workers=workers, label="dedup", unit="bytes")
     folders = [work / task.name for task in tasks]
     return gather_rows(folders), gather_signatures(folders) if signature else None
 

@@ -17,7 +17,7 @@ from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.documents import Document, read_records, write_json_lines
 from pile_toolkit.core.errors import CorruptData, SourceUnavailable, UsageError
 from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, withdraw
-from pile_toolkit.core.tasks import Task, run_tasks, work_folder
+from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.catalog import Component, components, select
 from pipelines.sources import Source, parse_sources
 
@@ -77,10 +77,11 @@ def download(
     """
     root = Path(root)
     sources = parse_sources(source)
+    workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
     rows, missing = [], {}
     for component in select(components):
         try:
-            rows.append(_download_one(root, component, sources(component.slug), jobs, scheduler, reporter, max_rejects))
+            rows.append(_download_one(root, component, sources(component.slug), workers, max_rejects))
         except SourceUnavailable as error:
             missing[component.slug] = str(error)
     if missing:
@@ -97,7 +98,7 @@ def download(
 
 
 def _download_one(
-    root: Path, component: Component, source: Source, jobs: int, scheduler: str, reporter: Reporter, max_rejects: int
+    root: Path, component: Component, source: Source, workers: Workers, max_rejects: int
 ) -> ComponentDownload:
     started_at = time.time()
     folder = component_folder(root, component.slug)
@@ -107,12 +108,12 @@ def _download_one(
     if manifest is None:
         withdraw(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        paths = source.fetch(component, folder, reporter)
+        paths = source.fetch(component, folder, workers.reporter)
         _refuse_equal_names(paths)
         with work_folder(folder, key) as work:
             outputs = [describe(folder, path) for path in paths]
             hashes = [output.hash for output in outputs]
-            surveyed = _survey(component.slug, paths, hashes, work, jobs, scheduler, reporter)
+            surveyed = _survey(component.slug, paths, hashes, work, workers)
             counts = _counts(surveyed, folder, max_rejects)
             manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     documents = component_documents(root, component.slug, manifest)
@@ -143,16 +144,11 @@ def _survey(
     paths: Sequence[Path],
     hashes: Sequence[str],
     work: Path,
-    jobs: int,
-    scheduler: str,
-    reporter: Reporter,
+    workers: Workers,
 ) -> list[Any]:
     # Named by content: a file mended after a failed run is read again.
     tasks = [Task(f"survey-{number}-{hashes[number]}", (str(path.resolve()),)) for number, path in enumerate(paths)]
-    with reporter.progress(slug, total=len(tasks), unit="files") as advance:
-        return run_tasks(
-            survey_file, tasks, work=work, jobs=jobs, scheduler=scheduler, on_done=lambda name, _: advance(1)
-        )
+    return run_tasks(survey_file, tasks, work=work, workers=workers, label=slug, unit="files")
 
 
 def _counts(surveyed: Sequence[Any], folder: Path, max_rejects: int) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import atomic_path
 from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
-from pile_toolkit.core.plan import SPLITS, Plan, read_file_rows
+from pile_toolkit.core.plan import SPLITS, Plan, file_tasks, read_file_rows
 from pile_toolkit.core.stages import StageResult, stage_result
-from pile_toolkit.core.tasks import Task, run_tasks, work_folder
+from pile_toolkit.core.tasks import Workers, run_tasks, work_folder
 from shards.format import write_index
 from shards.provenance import write_provenance
 from shards.writer import assemble_index, join_parts, write_part
@@ -72,7 +72,7 @@ def write_shards_of_plan(
     withdraw(folder)
     plan = Plan.read(root)
     with work_folder(folder, key) as work:
-        parts = _encode(plan, encoder, work, jobs, scheduler, reporter)
+        parts = _encode(plan, encoder, work, Workers(jobs=jobs, scheduler=scheduler, reporter=reporter))
         splits = {split: _assemble(plan, folder, split, parts, encoder) for split in SPLITS}
         written = {split: row for split, row in splits.items() if row is not None}
         counts = {
@@ -86,19 +86,10 @@ def write_shards_of_plan(
     return stage_result(ShardsResult, folder, manifest, up_to_date=False)
 
 
-def _encode(plan: Plan, encoder: Encoder, work: Path, jobs: int, scheduler: str, reporter: Reporter) -> list[Path]:
+def _encode(plan: Plan, encoder: Encoder, work: Path, workers: Workers) -> list[Path]:
     """Folders of parts, in plan order."""
-    tasks, sizes = [], {}
-    for component, file, _ in plan.files():
-        rows = plan.rows_of(component, file)
-        if rows.size:
-            name = f"{component}-{file}"
-            tasks.append(Task(name, (str(plan.root), component, file, encoder)))
-            sizes[name] = int(plan.column("bytes")[rows].sum())
-    with reporter.progress("shards", total=sum(sizes.values()), unit="bytes") as advance:
-        run_tasks(
-            encode_file, tasks, work=work, jobs=jobs, scheduler=scheduler, on_done=lambda name, _: advance(sizes[name])
-        )
+    tasks = file_tasks(plan, "part", encoder)
+    run_tasks(encode_file, tasks, work=work, workers=workers, label="shards", unit="bytes")
     return [work / task.name for task in tasks]
 
 

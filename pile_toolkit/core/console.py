@@ -109,7 +109,7 @@ SILENT = Silent()
 
 
 def speaks() -> bool:
-    """Whether this process is the one that talks to people: the first of those that torchrun starts, or the only one."""
+    """Whether this process talks to people: the only one, or the first of those that torchrun starts."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -8,7 +8,7 @@ of the corpus, and of the shards' index, is that of `entries`: by a key per copy
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ from pile_toolkit.core.documents import decode_meta, read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.seeds import keyed_columns
 from pile_toolkit.core.tables import hash_columns, read_table, write_table
+from pile_toolkit.core.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -214,6 +215,21 @@ def _take(rows: np.ndarray) -> pa.Array:
     import pyarrow as pa
 
     return pa.array(rows)
+
+
+def file_tasks(plan: Plan, name: str, *arguments: Any) -> list[Task]:
+    """A task per file that the plan reads, in its order and as large as its text: for functions of a file's rows.
+
+    Their arguments are root, component, file and then `arguments`.
+    """
+    tasks = []
+    for component, file, _ in plan.files():
+        rows = plan.rows_of(component, file)
+        if rows.size:
+            # Absolute, because workers of another machine stand elsewhere.
+            values = (str(plan.root.resolve()), component, file, *arguments)
+            tasks.append(Task(f"{name}-{component}-{file}", values, size=int(plan.column("bytes")[rows].sum())))
+    return tasks
 
 
 def iter_texts(plan: Plan, split: str) -> Iterator[tuple[str, int]]:

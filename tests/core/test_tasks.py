@@ -1,13 +1,16 @@
 """A stage's tasks run once each, whatever fails in between, and give the same results on every runner."""
 
+import contextlib
 import os
 
 import msgspec
 import pytest
 
+from pile_toolkit.core import tasks as core_tasks
+from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import CorruptData, OutOfSpace
 from pile_toolkit.core.manifest import StageKey
-from pile_toolkit.core.tasks import RESULT, WORK_PREFIX, Task, run_tasks, work_folder
+from pile_toolkit.core.tasks import RESULT, WORK_PREFIX, Task, Workers, work_folder
 from tests.core import work as functions
 from tests.making import small_disk
 
@@ -29,6 +32,27 @@ def log(tmp_path):
     path = tmp_path / "log.txt"
     path.touch()
     return path
+
+
+class Recorder:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self):
+        self.started, self.advanced = [], []
+
+    def say(self, text):
+        """Nothing is said."""
+
+    @contextlib.contextmanager
+    def progress(self, label, *, total, unit):
+        """Keeps the task and its advances."""
+        self.started.append((label, total, unit))
+        yield self.advanced.append
+
+
+def run_tasks(function, tasks, *, work, jobs, scheduler, reporter=SILENT):
+    workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
+    return core_tasks.run_tasks(function, tasks, work=work, workers=workers, label="numbers", unit="files")
 
 
 def tasks(*arguments):
@@ -65,34 +89,26 @@ def test_dask_workers_give_the_same_and_one_that_dies_is_replaced(work, log):
 def test_results_do_not_follow_the_order_of_completion(work, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    seen = []
     results = run_tasks(
         functions.wait_for_the_other,
         [Task(name, (str(pipe), number)) for number, name in enumerate(("first", "second"))],
         work=work,
         jobs=2,
         scheduler="process",
-        on_done=lambda name, result: seen.append((name, result)),
     )
     assert results == [0, 1]
-    assert sorted(seen) == [("first", 0), ("second", 1)]
 
 
 def test_finished_tasks_are_not_run_again_and_are_reported_too(work, log):
     first = run_tasks(functions.write_square, tasks(str(log))[:2], work=work, jobs=1, scheduler="serial")
-    seen = []
-    again = run_tasks(
-        functions.write_square,
-        tasks(str(log)),
-        work=work,
-        jobs=1,
-        scheduler="serial",
-        on_done=lambda name, result: seen.append((name, result)),
-    )
+    recorder = Recorder()
+    sized = [Task(task.name, task.arguments, size=10 * number) for number, task in enumerate(tasks(str(log)), start=1)]
+    again = run_tasks(functions.write_square, sized, work=work, jobs=1, scheduler="serial", reporter=recorder)
     assert first == RESULTS[:2]
     assert again == RESULTS
     assert ran(log) == sorted(NUMBERS)
-    assert seen == [(f"task-{number}", result) for number, result in zip(NUMBERS, RESULTS, strict=True)]
+    assert recorder.started == [("numbers", 100, "files")]
+    assert recorder.advanced == [10, 20, 30, 40]
 
 
 @pytest.mark.parametrize(("scheduler", "jobs"), [("serial", 1), ("process", 2)])
