@@ -30,8 +30,6 @@ from pipelines.download import pile_set_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
-
     from pile_toolkit.core.console import Reporter
 
 FORMAT = 1
@@ -109,27 +107,23 @@ def deal_file(folder: Path, root: str, component: int, file: int, train_shards: 
     """A task of pass 1: every copy of one file's documents into `<bucket>.zst`. Returns the number of copies."""
     plan = Plan.read(Path(root))
     rows = plan.rows_of(component, file)
-    placed = _placements(plan, rows)
+    # Copies of a row stand in sequence and rows ascend, as their texts come.
+    places = zip(*plan.copies_of(rows), strict=True)
+    place = next(places, None)
     name = pile_set_name(plan.header.components[component].slug)
     copies = 0
     with _Buckets(folder) as buckets:
         for planned in read_file_rows(plan, component, file, rows):
             text, meta = planned.text.encode(), with_set_name(planned.meta, name)
             split = int(plan.column("split")[planned.row])
-            for copy, key in placed[planned.row]:
+            while place is not None and place[0] == planned.row:
+                _, copy, key = map(int, place)
                 bucket = (key * train_shards >> 64) if split == 0 else train_shards + split - 1
                 header = _HEADER.pack(key, planned.row, copy, len(text), len(meta))
                 buckets.write(bucket, header, text, meta)
                 copies += 1
+                place = next(places, None)
     return copies
-
-
-def _placements(plan: Plan, rows: np.ndarray) -> dict[int, list[tuple[int, int]]]:
-    """(copy, key) of every copy of each row."""
-    placed: dict[int, list[tuple[int, int]]] = {}
-    for row, copy, key in zip(*(column.tolist() for column in plan.copies_of(rows)), strict=True):
-        placed.setdefault(row, []).append((copy, key))
-    return placed
 
 
 class _Buckets:

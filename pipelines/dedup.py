@@ -136,7 +136,7 @@ def _fingerprints(
     tasks = [
         Task(
             f"{item.slug}-{number}",
-            (str(file.path.resolve()), component, number, signature),
+            (str(file.path.absolute()), file.hash, component, number, signature),
             size=file.counts.text_bytes,
         )
         for component, item in enumerate(components)

@@ -15,8 +15,8 @@ import msgspec
 from pile_toolkit.core.components import component_documents, component_folder, downloaded_slugs
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.documents import Document, read_records, write_json_lines
-from pile_toolkit.core.errors import CorruptData, SourceUnavailable, UsageError
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, withdraw
+from pile_toolkit.core.errors import CorruptData, PileError, SourceUnavailable
+from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, put_back, read_manifest, withdraw
 from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.catalog import Component, components, select
 from pipelines.sources import Source, parse_sources
@@ -106,10 +106,7 @@ def _download_one(
     manifest = current_manifest(folder, key)
     up_to_date = manifest is not None
     if manifest is None:
-        withdraw(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = source.fetch(component, folder, workers.reporter)
-        _refuse_equal_names(paths)
+        paths = _fetch(source, component, folder, workers.reporter)
         with work_folder(folder, key) as work:
             outputs = [describe(folder, path) for path in paths]
             hashes = [output.hash for output in outputs]
@@ -132,11 +129,18 @@ def _row(documents: ComponentDocuments, up_to_date: bool) -> ComponentDownload:
     )
 
 
-def _refuse_equal_names(paths: Sequence[Path]) -> None:
-    # Document ids name a file by its last part, and of a link that of the file it leads to.
-    names = [path.resolve().name for path in paths]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"two files of one component are called {twice[0]}", hint="rename one of them")
+def _fetch(source: Source, component: Component, folder: Path, reporter: Reporter) -> list[Path]:
+    """The source's files. What stood in `folder` stays where the source gives nothing to put in its place."""
+    before = read_manifest(folder)
+    withdraw(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return source.fetch(component, folder, reporter)
+    except PileError:
+        # Sources write only what they have whole: nothing was replaced.
+        if before is not None:
+            put_back(folder, before)
+        raise
 
 
 def _survey(
@@ -147,7 +151,7 @@ def _survey(
     workers: Workers,
 ) -> list[Any]:
     # Named by content: a file mended after a failed run is read again.
-    tasks = [Task(f"survey-{number}-{hashes[number]}", (str(path.resolve()),)) for number, path in enumerate(paths)]
+    tasks = [Task(f"survey-{number}-{hashes[number]}", (str(path.absolute()),)) for number, path in enumerate(paths)]
     return run_tasks(survey_file, tasks, work=work, workers=workers, label=slug, unit="files")
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from pile_toolkit.core.documents import read_documents
+from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.files import atomic_path, hash_file
 from pile_toolkit.core.seeds import normalized, text_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy as np
 
@@ -37,21 +39,21 @@ def row_type() -> np.dtype:
     )
 
 
-def fingerprint_file(folder: Path, path: str, component: int, file: int, signature: dict[str, int] | None) -> int:
+def fingerprint_file(
+    folder: Path, path: str, file_hash: str, component: int, file: int, signature: dict[str, int] | None
+) -> int:
     """A task: writes the rows of one document file to `folder`, and its MinHash signatures if asked for.
 
-    `signature` holds num_perm and seed, None asks for no signatures. Returns the number of documents.
+    `signature` holds num_perm and seed, None asks for no signatures. Returns the number of documents. Raises UsageError
+    where the file is no longer the one of `file_hash` that was taken in.
     """
-    from pathlib import Path as FilePath
-
     import numpy as np
 
-    from pile_toolkit.core.files import atomic_path
-
+    _refuse_changed(Path(path), file_hash)
     lines, sizes, hashes, normal_hashes = [], [], [], []
     signatures: list[np.ndarray] = []
     texts: list[str] = []
-    for document in read_documents(FilePath(path)):
+    for document in read_documents(Path(path)):
         lines.append(document.line)
         sizes.append(len(document.text.encode()))
         hashes.append(text_hash(document.text))
@@ -71,6 +73,13 @@ def fingerprint_file(folder: Path, path: str, component: int, file: int, signatu
         with atomic_path(folder / SIGNATURES_FILE) as temporary, temporary.open("wb") as stream:
             np.save(stream, np.concatenate(signatures), allow_pickle=False)
     return len(lines)
+
+
+def _refuse_changed(path: Path, file_hash: str) -> None:
+    # A keep-list bears the hashes of the components' manifests, and must be of these very files.
+    if not path.exists() or hash_file(path) != file_hash:
+        fact = "is gone" if not path.exists() else "changed"
+        raise UsageError(f"{path} {fact} since it was downloaded", hint="pile download again, then pile dedup")
 
 
 def _sign(texts: list[str], signature: dict[str, int]) -> np.ndarray:

@@ -78,6 +78,8 @@ def minhash(texts: Iterable[str], *, num_perm: int = NUM_PERM, seed: int = SIGNA
 def near_duplicate_pairs(signatures: np.ndarray, *, threshold: float, seed: int) -> Iterator[tuple[int, int]]:
     """Pairs of rows (the later one first) that share an LSH bucket at a Jaccard `threshold`, by datasketch.
 
+    Of rows with equal signatures only the first is paired with others, and each of the rest with it: joined, the pairs
+    are the same clusters, and a text that stands there a million times makes a million pairs, not their square.
     Raises UsageError as `bands` does.
     """
     from datasketch import MinHashLSH
@@ -85,7 +87,13 @@ def near_duplicate_pairs(signatures: np.ndarray, *, threshold: float, seed: int)
     num_perm = signatures.shape[1]
     lsh = MinHashLSH(num_perm=num_perm, params=bands(num_perm=num_perm, threshold=threshold))
     sketches = _sketches(num_perm, seed)
+    first_of: dict[bytes, int] = {}
     for row, signature in enumerate(signatures):
+        # 128 bits of the signature, because the signatures themselves are in memory once already.
+        first = first_of.setdefault(xxhash.xxh3_128_digest(signature.tobytes()), row)
+        if first != row:
+            yield row, first
+            continue
         sketch = next(sketches)
         sketch.hashvalues = signature
         # Asked before it is inserted, so that each pair comes once.

@@ -88,7 +88,10 @@ class FolderSource:
     def _files(self) -> list[Path]:
         if self.path.is_file():
             return [self.path]
-        one, several = self.path / f"{self.slug}{SUFFIX}", sorted((self.path / self.slug).glob(f"*{SUFFIX}"))
+        one = self.path / f"{self.slug}{SUFFIX}"
+        several = sorted(path for path in (self.path / self.slug).glob(f"*{SUFFIX}") if path.is_file())
+        for path in several:
+            _refuse_unwritable_name(path)
         if one.is_file() and several:
             raise UsageError(f"{self.path} has both {one.name} and {self.slug}/", hint="remove or rename one of them")
         return [one] if one.is_file() else several
@@ -262,12 +265,21 @@ def _url_source(text: str, slug: str) -> UrlSource:
 
 def _folder_source(text: str, slug: str) -> FolderSource:
     path = Path(text).expanduser().absolute()
+    _refuse_unwritable_name(path)
     if not path.exists():
         hint = "did you mean 'sample:'?" if text.lower() == "sample" else f"known forms: {KNOWN_FORMS}"
         raise UsageError(f"there is no folder {path}", hint=hint)
     if path.is_file() and not path.name.endswith(SUFFIX):
         raise UsageError(f"{path} is not a {SUFFIX} file", hint=f"known forms: {KNOWN_FORMS}")
     return FolderSource(path=path, slug=slug)
+
+
+def _refuse_unwritable_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        # Manifests and document ids are text.
+        raise UsageError(f"the file name {str(path)!r} is no UTF-8", hint="rename it") from None
 
 
 def _hub_source(text: str, rest: str) -> HubSource:

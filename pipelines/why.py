@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pile_toolkit.core.components import read_component
 from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.manifest import read_manifest
 from pile_toolkit.core.plan import SPLITS, Plan
 from pipelines.keep_list import REASONS, read_keep_list
 
-_ID = re.compile(r"(?P<slug>[^/]+)/(?P<file>.+):(?P<line>\d+)")
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pile_toolkit.core.plan import PlanComponent
+
+# A file's name may hold anything but a slash.
+_ID = re.compile(r"(?P<slug>[^/]+)/(?P<file>[^/]+):(?P<line>[0-9]+)")
 
 
 class Decisions(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,73 +38,88 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
 
 def explain(root: str | Path, document_id: str) -> Decisions:
     """Deduplication, split and copies of `<slug>/<file>:<line>`. Raises UsageError for an id that names no document."""
-    import numpy as np
-
     root = Path(root)
     parts = _ID.fullmatch(document_id)
     if parts is None:
         raise UsageError(f"{document_id!r} is no document id", hint="<slug>/<file>:<line>, e.g. arxiv/00.jsonl.zst:17")
-    component, file = _locate(root, parts["slug"], parts["file"])
-    _, table = read_keep_list(root)
+    slug, file, line = parts["slug"], parts["file"], int(parts["line"])
+    components, table = read_keep_list(root)
     columns = {
         name: table.column(name).to_numpy() for name in ("component", "file", "line", "bytes", "cluster", "reason")
     }
-    place = (columns["component"] == component) & (columns["file"] == file) & (columns["line"] == int(parts["line"]))
-    if not place.any():
-        raise UsageError(f"{parts['file']} of '{parts['slug']}' has no document on line {parts['line']}")
-    row = int(np.flatnonzero(place)[0])
+    rows = _rows(columns, _numbers(components, slug, file), line)
+    if not rows.size:
+        raise UsageError(f"{file} of '{slug}' had no document on line {line:,} when duplicates were sought")
+    row = int(rows[0])
     kept_row = int(columns["cluster"][row])
     reason = REASONS[columns["reason"][row]]
-    split, copies = _planned(root, component, file, int(parts["line"])) if reason == "kept" else (None, None)
+    split, copies = _planned(root, slug, file, line) if reason == "kept" else (None, None)
+    hashes = table.column("text_hash")
     decided: dict[str, Any] = {
         "document": document_id,
         "bytes": int(columns["bytes"][row]),
         "kept": reason == "kept",
         "reason": reason,
-        "cluster": _name(root, columns, kept_row),
+        "cluster": _name(components, columns, kept_row),
         "cluster_documents": int((columns["cluster"] == kept_row).sum()),
         "split": split,
         "copies": copies,
     }
-    return Decisions(**decided, lines=_lines(decided))
+    return Decisions(**decided, lines=_lines(decided, same_text=hashes[row] == hashes[kept_row]))
 
 
-def _locate(root: Path, slug: str, file: str) -> tuple[int, int]:
-    components, _ = read_keep_list(root)
+def _numbers(components: list[PlanComponent], slug: str, file: str) -> tuple[int, int]:
+    """The numbers that a table with these names gives a component and its file: those of another table may differ."""
     slugs = [component.slug for component in components]
     if slug not in slugs:
-        raise UsageError(f"component '{slug}' is not in {root}", hint=f"it has {', '.join(slugs)}")
-    names = [item.counts.name for item in read_component(root, slug).files]
-    if file not in names:
-        raise UsageError(f"component '{slug}' has no file {file}", hint=f"it has {', '.join(names[:5])}")
-    return slugs.index(slug), names.index(file)
+        raise UsageError(f"component '{slug}' was not there when duplicates were sought", hint=_known(slugs))
+    number = slugs.index(slug)
+    if file not in components[number].files:
+        raise UsageError(
+            f"component '{slug}' had no file {file} when duplicates were sought", hint=_known(components[number].files)
+        )
+    return number, components[number].files.index(file)
 
 
-def _name(root: Path, columns: dict[str, Any], row: int) -> str:
-    components, _ = read_keep_list(root)
+def _known(names: list[str]) -> str:
+    return f"known then: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}; pile dedup looks again"
+
+
+def _rows(columns: dict[str, Any], numbers: tuple[int, int], line: int) -> np.ndarray:
+    import numpy as np
+
+    component, file = numbers
+    return np.flatnonzero((columns["component"] == component) & (columns["file"] == file) & (columns["line"] == line))
+
+
+def _name(components: list[PlanComponent], columns: dict[str, Any], row: int) -> str:
     component = components[columns["component"][row]]
     return f"{component.slug}/{component.files[columns['file'][row]]}:{columns['line'][row]}"
 
 
-def _planned(root: Path, component: int, file: int, line: int) -> tuple[str | None, int | None]:
-    import numpy as np
-
-    try:
-        plan = Plan.read(root)
-    except UsageError:
+def _planned(root: Path, slug: str, file: str, line: int) -> tuple[str | None, int | None]:
+    """(split, copies) of a kept document; (None, None) where no plan was built from this very keep-list."""
+    kept, built = read_manifest(root / "dedup"), read_manifest(root / "plan")
+    if kept is None or built is None or built.key.inputs.get("dedup") != kept.digest():
         return None, None
-    mine = (plan.column("component") == component) & (plan.column("file") == file) & (plan.column("line") == line)
-    rows = np.flatnonzero(mine)
-    return (SPLITS[plan.column("split")[rows[0]]], int(plan.column("copies")[rows[0]])) if rows.size else (None, None)
+    plan = Plan.read(root)
+    columns = {name: plan.column(name) for name in ("component", "file", "line")}
+    rows = _rows(columns, _numbers(plan.header.components, slug, file), line)
+    if not rows.size:
+        return None, None
+    return SPLITS[plan.column("split")[rows[0]]], int(plan.column("copies")[rows[0]])
 
 
-def _lines(decided: dict[str, Any]) -> list[str]:
+def _lines(decided: dict[str, Any], *, same_text: bool) -> list[str]:
     lines = [f"{decided['document']}: {decided['bytes']:,} bytes of text"]
     if not decided["kept"]:
-        return [*lines, f"dedup: removed as {decided['reason']} of {decided['cluster']}"]
+        exact = decided["reason"] == "exact duplicate"
+        # Its twin went too, both for a third document that is only like them.
+        of = "a near duplicate of " if exact and not same_text else ""
+        return [*lines, f"dedup: removed as {decided['reason']} of {of}{decided['cluster']}"]
     others = decided["cluster_documents"] - 1
     lines.append("dedup: kept" + (f", before {others:,} duplicates of it" if others else ", no duplicates"))
     if decided["split"] is None:
-        return [*lines, "build: not run yet"]
+        return [*lines, "build: not run since deduplication"]
     copies = "1 copy" if decided["copies"] == 1 else f"{decided['copies']} copies"
     return [*lines, f"build: split {decided['split']}, {copies}"]

@@ -60,13 +60,14 @@ def train_on_plan(
     key = StageKey(stage="tokenizer", format=FORMAT, inputs={"plan": planned.digest()}, parameters=parameters)
     if manifest := current_manifest(folder, key):
         return stage_result(TokenizerResult, folder, manifest, up_to_date=True)
-    withdraw(folder)
     plan = Plan.read(root)
     train = plan.column("split") == SPLITS.index("train")
     copies = plan.column("copies")[train].astype("int64")
     sizes = plan.column("bytes")[train].astype("int64")
     with reporter.progress("tokenizer", total=int((sizes * copies).sum()), unit="bytes") as advance:
         encoder = train_tokenizer(_counted(plan, advance), vocab_size=vocab_size, max_space_run=max_space_run)
+    # Not before: what cannot be trained leaves the last tokenizer as it was.
+    withdraw(folder)
     encoder.save(folder / TOKENIZER_FILE)
     counts = {
         "vocab_size": encoder.vocab_size,

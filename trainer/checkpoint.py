@@ -2,26 +2,29 @@
 
 torch.distributed.checkpoint writes one safetensors file a rank, so nothing is ever unpickled. The folder is written
 under another name and gets its own only when every byte and the manifest are on the disk: a name is a whole checkpoint.
+One that was damaged later is found by size and hash, and never loaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import shutil
 import time
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
-from pile_toolkit.core.errors import CorruptData
+from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import fsync_folder, hash_file, naming_full_disks, remove
-from pile_toolkit.core.manifest import OutputFile, StageKey, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.manifest import MANIFEST, OutputFile, StageKey, describe, publish, read_manifest, withdraw
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from trainer.distributed import World
 
 CHECKPOINTS = "checkpoints"
-FORMAT = 1
+FORMAT = 2
 MOMENTS = ("exp_avg", "exp_avg_sq")
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -40,37 +43,86 @@ for _name in ("torch.distributed.checkpoint.hf_storage", "c10d-NullHandler-dcp_l
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One whole checkpoint: after `step` updates, the next sample being number `sample` of the index."""
+    """After `step` updates; the next sample is number `sample` of the index, `metrics` the hash of the rows so far."""
 
     path: Path
     step: int
     sample: int
+    metrics: str
     training: dict[str, Any]
     files: tuple[OutputFile, ...]
 
 
 def find_checkpoints(folder: Path) -> list[Checkpoint]:
-    """The whole checkpoints of `folder`, oldest first; what was cut off while it was written is none."""
-    found = [read_checkpoint(path) for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
-    return sorted((one for one in found if one is not None), key=lambda one: one.step)
+    """The whole checkpoints of `folder`, oldest first, judged by name and size; cut off while written is none."""
+    return [one for one in written_checkpoints(folder) if damage(one, thorough=False) is None]
+
+
+def written_checkpoints(folder: Path, say: Callable[[str], None] | None = None) -> list[Checkpoint]:
+    """All that were once whole, oldest first, whatever has happened to their files since.
+
+    One whose manifest cannot be read is passed over with a word. Raises UsageError for those of another version.
+    """
+    found = []
+    for path in _folders(folder):
+        try:
+            one = read_checkpoint(path)
+        except CorruptData as error:
+            if say:
+                say(error.message)
+            continue
+        found += [one] if one else []
+    return sorted(found, key=lambda one: one.step)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """The checkpoint at `path`, None where its manifest or one of its files is missing or has another size."""
+    """The checkpoint at `path`, whatever has happened to its files since; None where there is none.
+
+    Raises CorruptData where its manifest cannot be read, UsageError where it is another version's.
+    """
     manifest = read_manifest(path)
     if manifest is None or manifest.key.stage != "checkpoint":
         return None
-    for file in manifest.outputs:
-        one = path / file.path
-        if not one.is_file() or one.stat().st_size != file.bytes:
-            return None
+    if manifest.key.format != FORMAT:
+        raise UsageError(
+            f"{path} is a checkpoint of format {manifest.key.format}, this version reads format {FORMAT}",
+            hint=f"rm -r {path} gives it up, another --name keeps it",
+        )
+    try:
+        step, sample, metrics = (manifest.counts[name] for name in ("step", "sample", "metrics"))
+    except KeyError as error:
+        raise CorruptData(f"{path / MANIFEST} does not say the {error.args[0]}") from error
     return Checkpoint(
         path=path,
-        step=manifest.counts["step"],
-        sample=manifest.counts["sample"],
+        step=step,
+        sample=sample,
+        metrics=metrics,
         training=manifest.key.parameters,
         files=tuple(manifest.outputs),
     )
+
+
+def damage(checkpoint: Checkpoint, *, thorough: bool = True, rank: int = 0, ranks: int = 1) -> str | None:
+    """What is wrong with its files, None where nothing is; `thorough` reads every byte, each of `ranks` its share."""
+    names = {file.path for file in checkpoint.files}
+    for path in sorted(checkpoint.path.glob("*.safetensors")):
+        if path.name not in names:
+            return f"{path} does not belong to its checkpoint"
+    for file in checkpoint.files[rank::ranks]:
+        path = checkpoint.path / file.path
+        try:
+            size = path.stat().st_size
+            if size != file.bytes:
+                return f"{path} has {size:,} bytes, {file.bytes:,} were written"
+            if thorough and hash_file(path) != file.hash:
+                return f"{path} is not as it was written (its hash is not {file.hash})"
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}"
+    return None
 
 
 def prepare_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, *, updates: int) -> None:
@@ -92,9 +144,19 @@ def training_state(model: nn.Module, optimizer: torch.optim.Optimizer | None) ->
 
 
 def save_checkpoint(
-    folder: Path, *, step: int, sample: int, training: dict[str, Any], state: dict[str, Tensor], world: World
+    folder: Path,
+    *,
+    step: int,
+    sample: int,
+    training: dict[str, Any],
+    metrics: str,
+    state: dict[str, Tensor],
+    world: World,
 ) -> Path:
-    """Writes `folder/step-<step>` on all ranks together and returns it; one of that step is replaced."""
+    """Writes `folder/step-<step>` on all ranks together and returns it; one of that step is replaced.
+
+    `metrics` counts on the first rank. Raises OutOfSpace where the disk of any rank is full.
+    """
     started_at = time.time()
     final = folder / f"step-{step:08d}"
     temporary = folder / f".{final.name}.tmp"
@@ -102,16 +164,14 @@ def save_checkpoint(
         remove(temporary)
         temporary.mkdir(parents=True)
     world.barrier()
-    with naming_full_disks(final):
+    with naming_full_disks(final), _own_errors(temporary):
         dcp.save(state, storage_writer=dcp.HuggingFaceStorageWriter(str(temporary), save_distributed=True))
-    # Each rank hashes what it has written; rank 0 collects.
+    # Each rank hashes what it has written; rank 0 publishes.
     mine = [describe(temporary, path) for path in sorted(temporary.glob(f"shard-{world.rank + 1:05d}-*.safetensors"))]
-    gathered: list[Any] | None = [None] * world.size if world.is_first else None
-    dist.gather_object(mine, gathered)
-    if gathered is not None:
+    files = [file for files in world.gather(mine) for file in files]
+    if world.is_first:
         key = StageKey(stage="checkpoint", format=FORMAT, parameters=training)
-        files = [file for files in gathered for file in files]
-        counts = {"step": step, "sample": sample, "training": key.digest()}
+        counts = {"step": step, "sample": sample, "metrics": metrics, "training": key.digest()}
         publish(temporary, key, outputs=files, counts=counts, started_at=started_at)
         _delete(final)
         temporary.replace(final)
@@ -120,35 +180,53 @@ def save_checkpoint(
     return final
 
 
-def load_checkpoint(checkpoint: Checkpoint, state: dict[str, Tensor], *, world: World | None = None) -> None:
-    """Fills the tensors of `state`, each rank its part of them. Raises CorruptData where a byte has changed.
+@contextlib.contextmanager
+def _own_errors(temporary: Path) -> Iterator[None]:
+    # torch collects the errors of all ranks in one of its own, under which a full disk would look like a defect.
+    try:
+        yield
+    except dcp.CheckpointException as error:
+        shutil.rmtree(temporary, ignore_errors=True)  # Half a checkpoint would keep a full disk full.
+        raise _first_failure(error) from error
 
-    Without a world this process loads alone, which needs no process group.
+
+def _first_failure(error: dcp.CheckpointException) -> BaseException:
+    return next(failure for failure, _ in error.failures.values())
+
+
+def load_checkpoint(checkpoint: Checkpoint, state: dict[str, Tensor], *, world: World | None = None) -> None:
+    """Fills the tensors of `state`, each rank its part of them, from files that `damage` has found nothing in.
+
+    Without a world this process loads alone, which needs no process group. Raises CorruptData where the tensors are
+    not those of `state`.
     """
-    rank, ranks = (world.rank, world.size) if world else (0, 1)
-    for file in checkpoint.files[rank::ranks]:
-        if hash_file(checkpoint.path / file.path) != file.hash:
-            raise CorruptData(
-                f"{checkpoint.path / file.path} is not as it was written (its hash is not {file.hash})",
-                hint=f"rm -r {checkpoint.path}, then run again: the checkpoint before it is taken",
-            )
     with warnings.catch_warnings():
         # A single process without a group is what is meant, not an oversight.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
         reader = dcp.HuggingFaceStorageReader(str(checkpoint.path))
         try:
             dcp.load(state, storage_reader=reader, no_dist=world is None)
-        except (dcp.CheckpointException, RuntimeError, ValueError) as error:
-            raise CorruptData(f"{checkpoint.path} does not hold the tensors of its model: {error}") from error
+        except dcp.CheckpointException as error:
+            fact = f"{checkpoint.path} does not hold the tensors of its model: {_first_failure(error)}"
+            raise CorruptData(fact) from error
 
 
-def keep_last(folder: Path, count: int | None) -> None:
-    """Removes all whole checkpoints but the newest `count`, and what cut-off ones have left."""
+def keep_last(folder: Path, count: int | None, *, newest: int) -> None:
+    """Removes all checkpoints up to step `newest` but the last `count` whole ones, and leftovers of cut-off work.
+
+    Those after `newest`, which was just written, are damaged ones that training went back behind: they do not count,
+    and stay until their step is reached again.
+    """
     for leftover in folder.glob(".step-*.tmp"):
         remove(leftover)
-    if count is not None:
-        for checkpoint in find_checkpoints(folder)[:-count]:
-            _delete(checkpoint.path)
+    for path in _folders(folder):
+        if not (path / MANIFEST).exists():
+            remove(path)
+    whole = [one.step for one in find_checkpoints(folder) if one.step <= newest]
+    kept = whole if count is None else whole[-count:]
+    for one in written_checkpoints(folder) if count is not None else ():
+        if one.step <= newest and one.step not in kept:
+            _delete(one.path)
 
 
 def _delete(path: Path) -> None:

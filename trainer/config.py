@@ -7,6 +7,7 @@ expected and the nearest valid name.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,6 +25,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Beta = Annotated[float, Meta(ge=0.0, lt=1.0)]
 PositiveFloat = Annotated[float, Meta(gt=0.0)]
 NonNegativeFloat = Annotated[float, Meta(ge=0.0)]
 
@@ -49,7 +51,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.heads:
-            divisors = [d for d in range(1, self.hidden_size + 1) if self.hidden_size % d == 0]
+            # Of sizes that no model has, which a foreign file may claim, the divisors are not searched.
+            divisors = [d for d in range(1, min(self.hidden_size, 1 << 20) + 1) if self.hidden_size % d == 0]
             closest = min(divisors, key=lambda d: abs(d - self.heads))
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}; the nearest number of heads "
@@ -88,7 +91,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     learning_rate: PositiveFloat
     min_learning_rate: NonNegativeFloat
     warmup_fraction: Fraction = 0.01
-    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
     clip_norm: PositiveFloat | None = None
@@ -147,6 +150,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     validation: ValidationConfig = ValidationConfig()
 
     def __post_init__(self) -> None:
+        for key, value in flat(msgspec.to_builtins(self)):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{key} is {value}, a finite number is needed")
         if self.data.sequence_length > self.model.max_positions:
             raise ValueError(
                 f"data.sequence_length {self.data.sequence_length} is above model.max_positions "

@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor
 from pile_toolkit.core.config import convert
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path, write_bytes
-from trainer.checkpoint import CHECKPOINTS, Checkpoint, find_checkpoints, load_checkpoint, read_checkpoint
+from trainer.checkpoint import CHECKPOINTS, Checkpoint, damage, load_checkpoint, read_checkpoint, written_checkpoints
 from trainer.config import ModelConfig
 from trainer.model import GPTNeoX, build_on_meta
 
@@ -124,10 +124,11 @@ def config_from_huggingface(tables: Mapping[str, Any], *, where: str) -> ModelCo
         if tables.get(key, value) != value:
             raise UsageError(f"{where}: {key} is {tables[key]!r}, this model has {value!r}")
     rope = tables.get("rope_parameters") or tables.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise UsageError(f"{where}: rope_type is {rope.get('rope_type')!r}, this model has 'default'")
+    kind = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, dict) else rope
+    if kind != "default":
+        raise UsageError(f"{where}: rope_type is {kind!r}, this model has 'default'")
     activation = tables.get("hidden_act", "gelu")
-    if activation not in _IMPORTED_ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _IMPORTED_ACTIVATIONS:
         raise UsageError(f"{where}: hidden_act is {activation!r}, known are {', '.join(_IMPORTED_ACTIVATIONS)}")
     try:
         values = {
@@ -143,7 +144,7 @@ def config_from_huggingface(tables: Mapping[str, Any], *, where: str) -> ModelCo
         "vocab_multiple": 1,  # Their rows are taken as they are.
         "max_positions": tables.get("max_position_embeddings", 2048),
         "rotary_pct": rope.get("partial_rotary_factor", tables.get("rotary_pct", 0.25)),
-        "rotary_base": float(rope.get("rope_theta", tables.get("rotary_emb_base", 10_000.0))),
+        "rotary_base": rope.get("rope_theta", tables.get("rotary_emb_base", 10_000.0)),
         "layer_norm_eps": tables.get("layer_norm_eps", 1e-5),
         "activation": _IMPORTED_ACTIVATIONS[activation],
     }
@@ -211,8 +212,7 @@ def load_model(path: str | Path) -> GPTNeoX:
     Raises UsageError where there is no model, CorruptData where its files are damaged.
     """
     folder = Path(path)
-    checkpoint = read_checkpoint(folder) or next(reversed(find_checkpoints(folder / CHECKPOINTS)), None)
-    if checkpoint is not None:
+    if (checkpoint := _checkpoint_at(folder)) is not None:
         return _from_checkpoint(checkpoint)
     if (folder / "config.json").is_file():
         return _from_huggingface_folder(folder)
@@ -222,9 +222,30 @@ def load_model(path: str | Path) -> GPTNeoX:
     )
 
 
+def tokenizer_of(path: str | Path) -> str | None:
+    """The hash of the tokenizer that a run or a checkpoint was trained with, None where it is not known."""
+    checkpoint = _checkpoint_at(Path(path))
+    return checkpoint.training.get("tokenizer") or None if checkpoint else None
+
+
+def _checkpoint_at(folder: Path) -> Checkpoint | None:
+    # Of a run the newest, be it damaged: an older one in its place would be another model than was asked for.
+    return read_checkpoint(folder) or next(reversed(written_checkpoints(folder / CHECKPOINTS, _refuse)), None)
+
+
+def _refuse(fact: str) -> None:
+    raise CorruptData(fact, hint="the folder of one checkpoint instead of the run's, or train again")
+
+
 def _from_checkpoint(checkpoint: Checkpoint) -> GPTNeoX:
-    shape = checkpoint.training["recipe"]["model"]
-    model = build_on_meta(convert(shape, ModelConfig, where=str(checkpoint.path))).to_empty(device="cpu")
+    if fault := damage(checkpoint):
+        raise CorruptData(fault, hint="another checkpoint of the run, or train again: it continues before that step")
+    recipe = checkpoint.training.get("recipe")
+    shape = recipe.get("model") if isinstance(recipe, dict) else None
+    if not isinstance(shape, dict):
+        raise CorruptData(f"{checkpoint.path} does not say the shape of its model")
+    model = _built(convert(shape, ModelConfig, where=str(checkpoint.path)), where=checkpoint.path)
+    model.to_empty(device="cpu")
     load_checkpoint(checkpoint, {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()})
     return model.eval()
 
@@ -233,10 +254,26 @@ def _from_huggingface_folder(folder: Path) -> GPTNeoX:
     path = folder / "config.json"
     try:
         tables = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptData(f"{path} is no JSON object: {error}") from error
-    model = build_on_meta(config_from_huggingface(tables, where=str(path)))
-    files = sorted(folder.glob("*.safetensors"))
+    config = config_from_huggingface(tables, where=str(path))
+    # Before the model is built: a configuration may claim any number of layers.
+    state = from_huggingface(_weights(folder))
+    layers = len({name.split(".")[1] for name in state if name.startswith(_LAYERS)})
+    if layers != config.layers:
+        raise CorruptData(f"the weights in {folder} have {layers} layers, those of its config.json {config.layers}")
+    model = _built(config, where=path)
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise CorruptData(f"the weights in {folder} are not those of its config.json: {error}") from error
+    return model.eval()
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    # One whole file beside others is what transformers takes too: the others are adapters or an earlier export.
+    whole = folder / "model.safetensors"
+    files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
     if not files:
         raise UsageError(f"{folder} has no .safetensors file", hint="pickled .bin weights are not loaded: convert them")
     state: dict[str, Tensor] = {}
@@ -245,8 +282,16 @@ def _from_huggingface_folder(folder: Path) -> GPTNeoX:
             state |= load_file(file)
         except SafetensorError as error:
             raise CorruptData(f"{file} is no whole safetensors file: {error}") from error
+    types = {str(tensor.dtype) for name, tensor in state.items() if not _DERIVED.search(name)}
+    if types not in ({"torch.float64"}, {"torch.float32"}, {"torch.bfloat16"}, {"torch.float16"}):
+        raise UsageError(
+            f"the weights in {folder} are {' and '.join(sorted(types))}, this model has one floating type for all"
+        )
+    return state
+
+
+def _built(config: ModelConfig, *, where: Path) -> GPTNeoX:
     try:
-        model.load_state_dict(from_huggingface(state), assign=True)
-    except RuntimeError as error:
-        raise CorruptData(f"the weights in {folder} are not those of its config.json: {error}") from error
-    return model.eval()
+        return build_on_meta(config)
+    except (RuntimeError, TypeError) as error:  # Sizes beyond 64 bits.
+        raise UsageError(f"{where} describes a model that cannot be: {error}") from error

@@ -6,18 +6,23 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
-from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.errors import PileError, TryAgain, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch.distributed.device_mesh import DeviceMesh
+
+T = TypeVar("T")
+
+# What gloo says, as a plain RuntimeError, to those who wait for a rank that has ended.
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,23 +49,67 @@ class World:
         """Returns once every rank is here."""
         dist.barrier()
 
+    def first_says(self, call: Callable[[], T]) -> T:
+        """What `call` returns on the first rank, on every rank; a PileError there is raised everywhere.
+
+        Decisions that follow from the disk are taken once: another rank may look a moment later, or at another host's
+        idea of a shared folder, and two ranks that decide differently wait for each other until a time-out.
+        """
+        if self.size == 1:
+            return call()
+        said: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                said[0] = call()
+            except PileError as error:
+                said[1] = error
+        dist.broadcast_object_list(said, src=0)
+        value, fault = said
+        if fault is None:
+            return value
+        said.clear()
+        try:
+            raise fault
+        finally:
+            # An error that its own traceback leads back to would keep the group alive until the interpreter ends, and
+            # gloo then aborts the process now and then.
+            del fault
+
+    def gather(self, value: T) -> list[T]:
+        """The value of each rank in order, on every rank."""
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
 
 @contextlib.contextmanager
 def join_world(device: torch.device) -> Iterator[World]:
     """Joins torchrun's ranks where its variables are set, else makes a group of one that no other machine can reach.
 
-    A group that the caller has initialised is used as it is; one made here is destroyed on leaving.
+    A group that the caller has initialised is used as it is; one made here is destroyed on leaving. Raises TryAgain
+    where another rank has ended in the middle, which is then the one with something to say.
     """
-    made_here = not dist.is_initialized()
+    made_here, hook = not dist.is_initialized(), sys.excepthook
     if made_here:
         _initialize(device)
     try:
         size = dist.get_world_size()
         mesh = init_device_mesh(device.type, (size,), mesh_dim_names=("data",))
         yield World(rank=dist.get_rank(), size=size, device=device, mesh=mesh)
+        if made_here:
+            # Together: gloo now and then aborts a rank whose peer is gone while it still reads from it.
+            dist.barrier()
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _LOST):
+            raise
+        raise TryAgain(
+            f"rank {dist.get_rank()} of {size} lost its connection to another rank",
+            hint="that rank's own message says why it ended; run the same command again: it continues",
+        ) from error
     finally:
         if made_here:
             dist.destroy_process_group()
+            sys.excepthook = hook  # torch has put its own in, one more with every group.
 
 
 def choose_device(name: str | None) -> torch.device:

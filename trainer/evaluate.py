@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from trainer.data import load_batch
-from trainer.loss import next_token_loss
 from trainer.metrics import ValidationMetrics
 
 if TYPE_CHECKING:
@@ -22,7 +21,10 @@ if TYPE_CHECKING:
 def validate(
     model: nn.Module, held_out: HeldOut, world: World, *, step: int, micro_batch: int, vocab_size: int
 ) -> ValidationMetrics:
-    """The mean loss over every token of the held-out samples."""
+    """The mean loss over every token of the held-out samples.
+
+    Bits per byte are those of all tokens, ends of text among them, per byte of text, of which an end has none.
+    """
     count, at_once = held_out.count, micro_batch * world.size
     loss_sum, tokens = 0.0, 0
     for start in range(0, count, at_once):
@@ -31,9 +33,9 @@ def validate(
         # Every rank runs the model equally often, because sharded layers gather from all; a rank without a sample
         # runs the first one and does not count it.
         inputs, targets = load_batch(held_out.samples, mine or range(1), vocab_size=vocab_size)
-        losses = next_token_loss(model(inputs.to(world.device)), targets.to(world.device), reduction="none")
+        loss = model(inputs.to(world.device), targets.to(world.device)).item()
         if mine:
-            loss_sum += losses.double().sum().item()
+            loss_sum += loss * targets.numel()
             tokens += targets.numel()
     loss_sum, token_sum = world.sum(loss_sum, tokens)
     loss = loss_sum / token_sum

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import xxhash
 
 from pile_toolkit.core.files import write_bytes
 
@@ -46,6 +47,7 @@ class MetricsLog:
     def __init__(self, run: Path, *, step: int) -> None:
         for name in (METRICS, TIMINGS):
             _drop_rows_after(run / name, step)
+        self._content = xxhash.xxh3_128(_rows_until(run / METRICS, step))
         self._metrics = (run / METRICS).open("ab")
         self._timings = (run / TIMINGS).open("ab")
         self._started_s = time.perf_counter()
@@ -53,7 +55,9 @@ class MetricsLog:
 
     def write(self, metrics: StepMetrics | ValidationMetrics) -> None:
         """One row, handed to the operating system at once: a killed process loses none."""
-        self._metrics.write(msgspec.json.encode(metrics) + b"\n")
+        row = msgspec.json.encode(metrics) + b"\n"
+        self._content.update(row)
+        self._metrics.write(row)
         self._metrics.flush()
 
     def write_timing(self, step: int, *, tokens: int) -> None:
@@ -72,9 +76,13 @@ class MetricsLog:
         """The time since the last row, spent on validation or a checkpoint, does not count for the next step."""
         self._last_s = time.perf_counter()
 
-    def sync(self) -> None:
-        """Forces the rows to the disk: a checkpoint must not be ahead of its metrics after a power cut."""
+    def sync(self) -> str:
+        """Forces the rows to the disk and returns their hash, which the checkpoint holds.
+
+        A checkpoint must not be ahead of its metrics after a power cut.
+        """
         os.fsync(self._metrics.fileno())
+        return self._content.hexdigest()
 
     def close(self) -> None:
         """Closes both files."""
@@ -83,19 +91,39 @@ class MetricsLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics or timings file, without a last one that was cut off."""
-    if not path.exists():
-        return []
-    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    """The rows of a metrics or timings file, up to the first line that is none: cut off, or torn by a power cut."""
+    rows: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        try:
+            row = msgspec.json.decode(line if line.endswith(b"\n") else b"", type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            break
+        if not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
+    return rows
+
+
+def metrics_hash(run: Path, *, step: int) -> str:
+    """XXH3-128 of the rows up to `step`, as `MetricsLog.sync` returned it then."""
+    return xxhash.xxh3_128_hexdigest(_rows_until(run / METRICS, step))
+
+
+def last_step(run: Path) -> int:
+    """The step of the last row, 0 where there is none."""
+    return max((row["step"] for row in read_rows(run / METRICS)), default=0)
 
 
 def median_tokens_per_s(run: Path) -> float:
     """Over all timed steps of the run, 0 where there are none."""
-    rates = [row["tokens_per_s"] for row in read_rows(run / TIMINGS)]
+    rates = [row["tokens_per_s"] for row in read_rows(run / TIMINGS) if "tokens_per_s" in row]
     return statistics.median(rates) if rates else 0.0
+
+
+def _rows_until(path: Path, step: int) -> bytes:
+    return b"".join(msgspec.json.encode(row) + b"\n" for row in read_rows(path) if row["step"] <= step)
 
 
 def _drop_rows_after(path: Path, step: int) -> None:
     if path.exists():
-        kept = [msgspec.json.encode(row) + b"\n" for row in read_rows(path) if row["step"] <= step]
-        write_bytes(path, b"".join(kept))
+        write_bytes(path, _rows_until(path, step))

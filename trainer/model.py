@@ -1,4 +1,4 @@
-"""Token ids [batch, length] in, logits [batch, length, padded vocabulary] out: GPT-NeoX as it was trained.
+"""Token ids [batch, length] in, logits [batch, length, padded vocabulary] or their loss out: GPT-NeoX as trained.
 
 x + attention(ln1(x)) + mlp(ln2(x)) with two untied LayerNorms, biases on every linear but the head, untied embedding
 and head, no dropout. Initial weights are a pure function of (seed, parameter name): no layout can change them.
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from pile_toolkit.core.seeds import keyed
 from trainer.attention import Attention, Rotary, rotary_table
+from trainer.loss import next_token_loss
 
 if TYPE_CHECKING:
     from trainer.config import ModelConfig
@@ -59,12 +60,14 @@ class GPTNeoX(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.head = nn.Linear(config.hidden_size, config.padded_vocab_size, bias=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Logits, or with `targets`, the next tokens, their mean loss: here, where sharded weights of the head are."""
         x = self.embed(ids)
         rotary = rotary_table(self.config, ids.shape[1], device=x.device, dtype=x.dtype)
         for block in self.blocks.values():
             x = block(x, rotary)
-        return self.head(self.norm(x))
+        x = self.norm(x)
+        return self.head(x) if targets is None else next_token_loss(x, self.head.weight, targets)
 
 
 def build_on_meta(config: ModelConfig) -> GPTNeoX:

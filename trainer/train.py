@@ -17,11 +17,10 @@ import msgspec
 import torch
 
 from pile_toolkit.core.errors import CorruptData, UsageError
-from pile_toolkit.core.files import remove, write_bytes
+from pile_toolkit.core.files import remove
 from pile_toolkit.core.lease import hold_root
 from trainer.checkpoint import (
     CHECKPOINTS,
-    Checkpoint,
     find_checkpoints,
     keep_last,
     load_checkpoint,
@@ -29,20 +28,28 @@ from trainer.checkpoint import (
     save_checkpoint,
     training_state,
 )
-from trainer.config import refuse_changes, resolved, to_toml
+from trainer.config import resolved
 from trainer.data import BatchPlan, HeldOut, Samples, data_identity, load_batch, open_held_out, open_training_samples
 from trainer.distributed import World, choose_device, deterministic_algorithms, join_world
 from trainer.evaluate import validate
-from trainer.loss import next_token_loss
-from trainer.metrics import METRICS, TIMINGS, MetricsLog, StepMetrics, median_tokens_per_s, read_rows
+from trainer.metrics import (
+    METRICS,
+    TIMINGS,
+    MetricsLog,
+    StepMetrics,
+    median_tokens_per_s,
+    read_rows,
+)
 from trainer.model import GPTNeoX, initialize, parameter_count
 from trainer.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from trainer.parallel import accumulate, build_sharded, reshard
+from trainer.resume import resume_point, write_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from trainer.checkpoint import Checkpoint
     from trainer.config import Recipe
 
 
@@ -70,13 +77,19 @@ def train(
     resume: bool = True,
     on_step: Callable[[StepMetrics], None] | None = None,
     tokenizer_hash: str = "",
+    say: Callable[[str], None] = lambda text: None,
 ) -> TrainResult:
     """Trains on `shards/train.*`, validates on `shards/val.*`, and writes the run folder.
 
-    Continues from the newest whole checkpoint of `run`; a finished run returns its result at once. `resume=False`
-    deletes what the run folder holds and starts afresh. Under torchrun every rank calls this; `on_step` is called on
-    the first. Raises UsageError where `run` holds another training or the loss is no number, CorruptData where the
-    shards hold ids outside the vocabulary, TryAgain where another process trains this run.
+    Continues from the newest checkpoint of `run` that is whole to the last byte, of a finished run too, whose result
+    is then returned at once; `say` gets a word on each that is not. `resume=False` deletes what the run folder holds
+    and starts afresh. Under torchrun every rank calls this; `on_step` and `say` are called on the first.
+
+    Losses are the same to the last digit on the same number of ranks, of torch threads (OMP_NUM_THREADS, which
+    torchrun sets to 1) and on the same kind of processor: sums are cut differently elsewhere.
+
+    Raises UsageError where `run` holds another training or the loss is no number, CorruptData where the shards hold
+    ids outside the vocabulary, TryAgain where another process trains this run or one of the ranks has ended.
     """
     recipe = resolved(recipe, steps=steps, vocab_size=vocab_size)
     device = choose_device(recipe.train.device)
@@ -89,16 +102,19 @@ def train(
             "shards": data_identity(shards / "train"),
             "tokenizer": tokenizer_hash,
         }
-        checkpoint = _last_checkpoint(run)
-        if checkpoint is not None:
-            refuse_changes(checkpoint.training, training, run=run)
+        checkpoint = resume_point(run, training, world, say)
+        if world.is_first:
+            write_recipe(run, checkpoint, recipe)
         if checkpoint is None or checkpoint.step < recipe.train.steps:
             _train_from(checkpoint, recipe, training, shards=shards, run=run, world=world, on_step=on_step)
-        return _result(run, recipe)
+        return world.first_says(lambda: _result(run, recipe))
 
 
-def _first_rank_holds(run: Path, world: World) -> contextlib.AbstractContextManager[Any]:
-    return hold_root(run) if world.is_first else contextlib.nullcontext()
+@contextlib.contextmanager
+def _first_rank_holds(run: Path, world: World) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        world.first_says(lambda: stack.enter_context(hold_root(run)) and None)
+        yield
 
 
 def _discard(run: Path, world: World) -> None:
@@ -106,10 +122,6 @@ def _discard(run: Path, world: World) -> None:
         for name in (METRICS, TIMINGS, CHECKPOINTS):
             remove(run / name)
     world.barrier()
-
-
-def _last_checkpoint(run: Path) -> Checkpoint | None:
-    return next(reversed(find_checkpoints(run / CHECKPOINTS)), None)
 
 
 @dataclass(kw_only=True)
@@ -134,7 +146,7 @@ class Training:
         for micro, numbers in enumerate(self.plan.micro_batches(step), start=1):
             inputs, targets = load_batch(self.samples, numbers, vocab_size=_vocab_size(config))
             accumulate(self.model, last=micro == self.plan.accumulation)
-            loss = next_token_loss(self.model(inputs.to(device)), targets.to(device)) / self.plan.accumulation
+            loss = self.model(inputs.to(device), targets.to(device)) / self.plan.accumulation
             loss.backward()
             loss_sum += loss.detach()
         (loss_of_all,) = self.world.sum(loss_sum.item())
@@ -154,8 +166,11 @@ class Training:
             raise UsageError(
                 f"step {step}: the loss is {loss}, the gradient norm {norm}, on samples {numbers[0]} to {numbers[-1]}; "
                 f"the last checkpoint of {self.run} is from before that step",
-                hint=f"a lower optimizer.learning_rate (now {self.recipe.optimizer.learning_rate})",
+                hint=self._lower_rate(),
             )
+
+    def _lower_rate(self) -> str:
+        return f"a lower optimizer.learning_rate (now {self.recipe.optimizer.learning_rate})"
 
     def validate(self, step: int) -> None:
         """Writes one row on the held-out samples, where there are any."""
@@ -166,24 +181,27 @@ class Training:
             self.model, self.held_out, self.world, step=step, micro_batch=micro_batch, vocab_size=vocab_size
         )
         reshard(self.model)
+        if not math.isfinite(metrics.validation_loss):
+            # Before the checkpoint, which would keep these weights and push out one that is still good.
+            raise UsageError(f"step {step}: the validation loss is {metrics.validation_loss}", hint=self._lower_rate())
         if self.log:
             self.log.write(metrics)
 
     def save(self, step: int) -> None:
         """A checkpoint after `step` updates; older ones go as the recipe says."""
-        if self.log:
-            self.log.sync()
+        metrics = self.log.sync() if self.log else ""
         folder = self.run / CHECKPOINTS
         save_checkpoint(
             folder,
             step=step,
             sample=step * self.recipe.data.global_batch,
             training=self.training,
+            metrics=metrics,
             state=training_state(self.model, self.optimizer),
             world=self.world,
         )
         if self.world.is_first:
-            keep_last(folder, self.recipe.checkpoint.keep_last)
+            keep_last(folder, self.recipe.checkpoint.keep_last, newest=step)
 
 
 def _vocab_size(recipe: Recipe) -> int:
@@ -246,8 +264,6 @@ def _prepare(
     model = build_sharded(recipe.model, world, precision=recipe.train.precision)
     optimizer = build_optimizer(model, recipe.optimizer)
     prepare_optimizer(model, optimizer, updates=start)
-    if world.is_first:
-        write_bytes(run / "recipe.toml", to_toml(recipe).encode())
     return Training(
         recipe=recipe,
         training=training,
@@ -263,11 +279,11 @@ def _prepare(
 
 
 def _result(run: Path, recipe: Recipe) -> TrainResult:
-    checkpoint = _last_checkpoint(run)
+    checkpoint = next(reversed(find_checkpoints(run / CHECKPOINTS)), None)
     rows = read_rows(run / METRICS)
     losses = [row["loss"] for row in rows if "loss" in row]
     if checkpoint is None or not losses:
-        raise CorruptData(f"{run} has lost its checkpoint or its {METRICS}", hint="start it afresh without resuming")
+        raise CorruptData(f"{run} has lost its checkpoint or its {METRICS}", hint="run the same command again")
     validation: dict[str, Any] = next((row for row in reversed(rows) if "validation_loss" in row), {})
     return TrainResult(
         steps=checkpoint.step,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pile_toolkit.core.config import convert, read_toml
+from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import write_bytes
 from pipelines.build import BuildConfig
 from pipelines.dedup import DedupConfig
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 
 RESOLVED = "resolved.toml"
+# Every key has a default; of the sample, the published shares of 0.001 would leave val and test empty.
+FIRST_CONFIG = "[build]\\nval_share = 0.02\\ntest_share = 0.02\\n[train]\\n"
 
 
 class TrainTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +58,8 @@ def load_run_config(path: str | Path, overrides: Mapping[str, Any] | None = None
     Raises UsageError that names file, key path and the nearest valid name.
     """
     path = Path(path)
+    if not path.exists():
+        raise UsageError(f"there is no file {path}", hint=f"a first one: printf '{FIRST_CONFIG}' > {path}")
     config = convert(_located(read_toml(path), path.resolve().parent), RunConfig, where=str(path))
     if not overrides:
         return config

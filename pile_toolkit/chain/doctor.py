@@ -152,7 +152,7 @@ def _names() -> Iterator[Check]:
             hint=f"pip uninstall {owners[0]}, or a virtual environment without it",
         )
     if not clashes:
-        yield Check(name="names", state="ok", fact=f"no other distribution has {', '.join(PACKAGES)}")
+        yield Check(name="names", state="ok", fact="no other distribution has a module of our names")
 
 
 def clashing_distributions() -> dict[str, list[str]]:

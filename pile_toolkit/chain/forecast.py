@@ -1,7 +1,7 @@
 """A configuration in, what a run of it will make and need out, before anything runs.
 
-Counts are measured where components are on this disk and published ones elsewhere; each row says which. Disk and memory
-are estimates from the ratios named below.
+Counts are measured where components are on this disk, estimated from the sizes of the files of a folder and of the
+built-in sample, and published ones elsewhere; each row says which. Disk and memory are estimates from the ratios below.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import psutil
 
+from pile_toolkit.chain.check import check
 from pile_toolkit.chain.config import RunConfig, load_run_config
 from pile_toolkit.core.components import downloaded_slugs, read_component
-from pile_toolkit.core.console import size
+from pile_toolkit.core.console import SILENT, size
 from pile_toolkit.core.errors import OutOfSpace
 from pile_toolkit.core.files import existing_parent
 from pile_toolkit.core.manifest import read_manifest
 from pipelines.catalog import select
+from pipelines.sources import FolderSource, SampleSource, parse_sources
 from pipelines.weights import resolve_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pipelines.catalog import Component
+    from pipelines.sources import Source
 
 # GPT-2 tokens per byte of the Pile: Gao et al., The Pile, 2020, table 7, all components.
 TOKENS_PER_BYTE = 0.29335
@@ -35,6 +40,34 @@ MEMORY_BYTES_PER_DOCUMENT = 250
 # An interpreter with numpy and pyarrow, before it has read anything.
 BASE_MEMORY_BYTES = 300 << 20
 
+# Documents and bytes of text of the built-in sample under CPython 3.11; other versions differ by a few percent.
+SAMPLE = {
+    "pile-cc": (202, 1_060_000),
+    "pubmed-central": (54, 850_000),
+    "books3": (23, 850_000),
+    "openwebtext2": (119, 350_000),
+    "arxiv": (57, 740_000),
+    "github": (381, 6_120_000),
+    "freelaw": (54, 450_000),
+    "stackexchange": (225, 700_000),
+    "uspto-backgrounds": (95, 310_000),
+    "pubmed-abstracts": (199, 270_000),
+    "gutenberg-pg-19": (29, 470_000),
+    "opensubtitles": (57, 180_000),
+    "wikipedia-en": (123, 470_000),
+    "dm-mathematics": (175, 1_400_000),
+    "ubuntu-irc": (48, 240_000),
+    "bookcorpus2": (25, 190_000),
+    "europarl": (46, 220_000),
+    "hackernews": (75, 190_000),
+    "youtubesubtitles": (54, 260_000),
+    "philpapers": (43, 240_000),
+    "nih-exporter": (86, 100_000),
+    "enron-emails": (115, 170_000),
+}
+
+Counted = Literal["on this disk", "estimated from the source", "published"]
+
 
 class ComponentForecast(msgspec.Struct, frozen=True, kw_only=True):
     """One component: `effective_bytes` and `tokens` count copies; `counted` says where the figures are from."""
@@ -45,7 +78,7 @@ class ComponentForecast(msgspec.Struct, frozen=True, kw_only=True):
     epochs: float
     effective_bytes: int
     tokens: int
-    counted: Literal["on this disk", "published"]
+    counted: Counted
 
 
 class StageForecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +103,12 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(config: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Forecast:
-    """What `run(config)` would make. Raises UsageError for a bad file; nothing is written."""
+    """What `run(config)` would make; nothing is written.
+
+    Raises UsageError for what a stage would refuse, SourceUnavailable for a component that a folder does not have.
+    """
     resolved = load_run_config(config, overrides)
+    check(resolved)
     root = Path(resolved.root)
     components = _components(resolved, root)
     return Forecast(
@@ -108,13 +145,15 @@ def _components(config: RunConfig, root: Path) -> list[ComponentForecast]:
     present = set(downloaded_slugs(root))
     chosen = select(config.download.components)
     epochs = resolve_weights(config.build.weights, [component.slug for component in chosen])
+    source_of = parse_sources(config.download.source)
     rows = []
     for component in chosen:
-        counted: Literal["on this disk", "published"] = "published"
-        documents, text_bytes = component.documents, component.raw_bytes
         if component.slug in present:
             measured = read_component(root, component.slug)
-            counted, documents, text_bytes = "on this disk", measured.documents, measured.text_bytes
+            counts: tuple[int, int, Counted] = (measured.documents, measured.text_bytes, "on this disk")
+        else:
+            counts = _expected(component, source_of(component.slug))
+        documents, text_bytes, counted = counts
         effective_bytes = round(text_bytes * epochs[component.slug])
         rows.append(
             ComponentForecast(
@@ -130,16 +169,30 @@ def _components(config: RunConfig, root: Path) -> list[ComponentForecast]:
     return rows
 
 
+def _expected(component: Component, source: Source) -> tuple[int, int, Counted]:
+    """(documents, bytes of text, where the figures are from) of a component that is not here yet."""
+    if isinstance(source, SampleSource):
+        return *SAMPLE[component.slug], "estimated from the source"
+    if isinstance(source, FolderSource):
+        files = source.fetch(component, source.path, SILENT)
+        text_bytes = round(sum(path.stat().st_size for path in files) / COMPRESSED_SHARE)
+        return round(text_bytes / component.mean_document_bytes), text_bytes, "estimated from the source"
+    return component.documents, component.raw_bytes, "published"
+
+
 def _stages(config: RunConfig, root: Path, components: list[ComponentForecast]) -> list[StageForecast]:
     documents = sum(row.documents for row in components)
     text_bytes = sum(row.bytes for row in components)
+    source_of = parse_sources(config.download.source)
+    # The files of a folder are pointed at.
+    written_bytes = sum(row.bytes for row in components if not isinstance(source_of(row.slug), FolderSource))
     effective_bytes = sum(row.effective_bytes for row in components)
     copied = config.build.write_corpus
     token_bytes = 2 if config.tokenizer.vocab_size < 65_500 else 4
     table_memory = BASE_MEMORY_BYTES + documents * MEMORY_BYTES_PER_DOCUMENT
     signatures = documents * config.dedup.num_perm * 4 if config.dedup.method == "minhash" else 0
     needs = {
-        "download": (text_bytes * COMPRESSED_SHARE, BASE_MEMORY_BYTES),
+        "download": (written_bytes * COMPRESSED_SHARE, BASE_MEMORY_BYTES),
         "dedup": (documents * DISK_BYTES_PER_DOCUMENT + signatures, table_memory + signatures),
         "plan": (documents * DISK_BYTES_PER_DOCUMENT, table_memory),
         # Buckets and files of the corpus stand beside each other until the last is sorted.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pile_toolkit.chain.stages import shards_manifest
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import atomic_path
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, withdraw
+from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
 from pile_toolkit.core.plan import SPLITS, Plan
 from pile_toolkit.core.stages import stage_result
 from pile_toolkit.core.tables import hash_columns
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
+
+    from pile_toolkit.core.manifest import Manifest
 
 FORMAT = 1
 
@@ -38,26 +40,29 @@ def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float
     if not name or Path(name).name != name or name.startswith("."):
         raise UsageError(f"{name!r} is no name for a mix", hint="one word, such as more-code")
     data = shards_manifest(root / "shards")
+    _refuse_another_plan(root, data)
     plan = Plan.read(root)
     epochs = resolve_weights(weights, [component.slug for component in plan.header.components])
+    if not any(epochs.values()):
+        raise UsageError("all weights of that mixture are 0, it would hold no document", hint="arxiv = 1.0")
     folder = root / "mixes" / name
     key = StageKey(stage="mix", format=FORMAT, inputs={"shards": data.digest()}, parameters={"weights": epochs})
     if manifest := current_manifest(folder, key):
         return stage_result(ShardsResult, folder, manifest, up_to_date=True)
-    withdraw(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    splits = dict(data.counts["splits"])
-    for split in splits:
-        for suffix in SUFFIXES if split != "train" else (".bin",):
-            _link(root / "shards" / f"{split}{suffix}", folder / f"{split}{suffix}")
     stored_rows = np.flatnonzero((plan.column("split") == SPLITS.index("train")) & (plan.column("copies") > 0))
     mixed = plan.with_copies(_copies(plan, list(epochs.values())))
     entries = mixed.entries("train")
     if missing := np.setdiff1d(entries.row, stored_rows).size:
         raise UsageError(
             f"{missing:,} documents of that mixture are not in the shards, which were written without them",
-            hint=f"pile build with those weights, then pile shards write --root {root}",
+            hint=f"pile build --root {root} with those weights, then pile shards write --root {root}",
         )
+    withdraw(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    splits = dict(data.counts["splits"])
+    for split in splits:
+        for suffix in SUFFIXES if split != "train" else (".bin",):
+            _link(root / "shards" / f"{split}{suffix}", folder / f"{split}{suffix}")
     sizes = _stored_sizes(root / "shards" / "train", plan, stored_rows)
     splits["train"] = write_split_index(
         mixed, folder / "train", sizes, stored_rows, entries, np.dtype(data.counts["dtype"])
@@ -66,6 +71,16 @@ def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float
     outputs = [describe(folder, folder / f"{split}{suffix}") for split in splits for suffix in SUFFIXES]
     manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     return stage_result(ShardsResult, folder, manifest, up_to_date=False)
+
+
+def _refuse_another_plan(root: Path, data: Manifest) -> None:
+    planned = read_manifest(root / "plan")
+    if planned is None or planned.digest() != data.key.inputs["plan"]:
+        # Sizes and entries are joined by their place in the plan: of another plan they would be of other documents.
+        raise UsageError(
+            f"the plan of {root} is not the one that its shards were written by",
+            hint=f"pile shards write --root {root}",
+        )
 
 
 def _copies(plan: Plan, epochs: list[float]) -> np.ndarray:

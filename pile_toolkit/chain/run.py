@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pile_toolkit.chain.check import check, refuse_leftovers
 from pile_toolkit.chain.config import RunConfig, load_run_config, write_resolved
 from pile_toolkit.chain.stages import require_torch, train, write_shards
 from pile_toolkit.core.console import SILENT, size
@@ -56,20 +57,14 @@ def run(
     file before anything runs, TryAgain where another run holds the root.
     """
     resolved = load_run_config(config, overrides)
+    check(resolved)
     if resolved.train is not None:
         require_torch()
-        _check_recipe(resolved)
     root = Path(resolved.root)
+    refuse_leftovers(root, resolved)
     with hold_root(root, take_over=take_over):
         write_resolved(root, resolved)
         return _run(resolved, root, jobs or available_jobs(), scheduler, reporter)
-
-
-def _check_recipe(config: RunConfig) -> None:
-    from trainer.config import load_recipe
-
-    assert config.train is not None
-    load_recipe(config.train.recipe, config.train.set)
 
 
 def _run(config: RunConfig, root: Path, jobs: int, scheduler: str, reporter: Reporter) -> RunResult:

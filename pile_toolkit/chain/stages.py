@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +13,29 @@ import msgspec
 
 from pile_toolkit.core.console import SILENT, speaks
 from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, is_of_key, publish, read_manifest, withdraw
+from pile_toolkit.core.manifest import (
+    MANIFEST,
+    StageKey,
+    current_manifest,
+    describe,
+    is_of_key,
+    publish,
+    read_manifest,
+    withdraw,
+)
 from pile_toolkit.core.stages import StageResult, stage_result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pile_toolkit.core.console import Reporter
-    from pile_toolkit.core.manifest import Manifest
+    from pile_toolkit.core.manifest import Manifest, OutputFile
     from shards.stage import ShardsResult
+    from trainer.config import Recipe
+    from trainer.metrics import StepMetrics
+    from trainer.train import TrainResult
 
-TRAIN_FORMAT = 1
-# What of a run folder depends on the training alone; timings and locks are left out.
-OUTPUTS = ("checkpoints", "metrics.jsonl", "recipe.toml")
+TRAIN_FORMAT = 2
 
 
 class TrainStageResult(StageResult, frozen=True, kw_only=True):
@@ -68,8 +80,11 @@ def require_torch() -> None:
 def shards_manifest(folder: Path) -> Manifest:
     """The manifest of a folder of shards or of a mix. Raises UsageError where there are none."""
     manifest = read_manifest(folder)
+    if manifest is None and folder.parent.name == "mixes":
+        command = f"pile shards mix {folder.name} --weights FILE --root {folder.parent.parent}"
+        raise UsageError(f"there is no mix {folder}", hint=command)
     if manifest is None:
-        raise UsageError(f"{folder} holds no token shards yet", hint="pile shards write, or pile shards mix NAME")
+        raise UsageError(f"{folder} holds no token shards yet", hint=f"pile shards write --root {folder.parent}")
     return manifest
 
 
@@ -94,39 +109,92 @@ def train(
     root = Path(root)
     started_at = time.time()
     loaded = load_recipe(recipe, overrides)
-    steps = steps or loaded.train.steps
-    shards = root / "mixes" / mix if mix else root / "shards"
+    steps = loaded.train.steps if steps is None else steps
+    shards = root / "mixes" / _one_word(mix, "a mix") if mix else root / "shards"
     data = shards_manifest(shards)
-    folder = root / "runs" / (name or Path(recipe).stem)
+    folder = root / "runs" / _one_word(name or Path(recipe).stem, "a run")
     parameters = {"recipe": msgspec.to_builtins(loaded), "steps": steps}
     key = StageKey(stage="train", format=TRAIN_FORMAT, inputs={"shards": data.digest()}, parameters=parameters)
-    if manifest := current_manifest(folder, key):
-        return stage_result(TrainStageResult, folder, manifest, up_to_date=True)
+    with _first_process_says(loaded.train.device) as first_says:
+        if manifest := first_says(lambda: current_manifest(folder, key)):
+            return stage_result(TrainStageResult, folder, manifest, up_to_date=True)
+        if speaks() and is_of_key(folder, key):
+            # Damaged outputs of this very training; those of another one are refused by the trainer, and stay.
+            withdraw(folder)
+        result = _train(loaded, data, steps=steps, shards=shards, folder=folder, reporter=reporter)
+        fields = TrainStageResult.__struct_fields__
+        counts = {"recipe": str(recipe)} | {field: getattr(result, field) for field in fields if hasattr(result, field)}
+        if speaks():
+            outputs = _run_outputs(folder, reporter)
+            publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
+    return TrainStageResult(folder=str(folder), up_to_date=False, **counts)
+
+
+def _one_word(name: str, of: str) -> str:
+    # Deeper folders would be found by neither `verify` nor the report, and `..` leaves the root.
+    if not name or Path(name).name != name or name.startswith("."):
+        raise UsageError(f"{name!r} is no name for {of}", hint="one word, such as first-try")
+    return name
+
+
+@contextlib.contextmanager
+def _first_process_says(device: str | None) -> Iterator[Callable[[Callable[[], Any]], Any]]:
+    """Yields a function that gives every process of torchrun what a call returns in the first.
+
+    Of several that look at the disk themselves one may find a training finished where another, a moment earlier or at
+    its own copy of a network folder, finds it not, and waits for the rest. A single process only looks, without torch.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield lambda call: call()
+        return
+    from trainer.distributed import choose_device, join_world
+
+    with join_world(choose_device(device)) as world:
+        yield world.first_says
+
+
+def _train(
+    recipe: Recipe, data: Manifest, *, steps: int, shards: Path, folder: Path, reporter: Reporter
+) -> TrainResult:
     # torch takes seconds to import: not before there is something to train.
     from trainer.train import train as train_run
 
-    if speaks() and is_of_key(folder, key):
-        # Damaged outputs of this very training; those of another one are refused by the trainer, and stay.
-        withdraw(folder)
+    done = 0
     with reporter.progress(f"train {folder.name}", total=steps, unit="steps") as advance:
-        result = train_run(
-            loaded,
+
+        def on_step(metrics: StepMetrics) -> None:
+            nonlocal done
+            advance(metrics.step - done, note=f"loss {metrics.loss:.4f}")  # The first of a continued run is not step 1.
+            done = metrics.step
+
+        return train_run(
+            recipe,
             shards=shards,
             run=folder,
             vocab_size=data.counts["vocab_size"],
             tokenizer_hash=data.counts["tokenizer"],
             steps=steps,
-            on_step=lambda metrics: advance(1),
+            on_step=on_step,
+            say=reporter.say,
         )
-    fields = ("parameters", "steps", "tokens", "first_loss", "last_loss", "validation_loss", "validation_bits_per_byte")
-    counts = {"recipe": str(recipe), **{field: getattr(result, field) for field in fields}}
-    if speaks():
-        files = sorted(
-            path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] in OUTPUTS
-        )
-        outputs = [describe(folder, path) for path in files]
-        publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
-    return TrainStageResult(folder=str(folder), up_to_date=False, **counts)
+
+
+def _run_outputs(folder: Path, reporter: Reporter) -> list[OutputFile]:
+    """What of a run folder depends on the training alone: no times, no locks, and no checkpoint that has been damaged.
+
+    Checkpoints keep the hashes that they were written with; hashing them anew would declare any damage sound.
+    """
+    from trainer.checkpoint import CHECKPOINTS, damage, written_checkpoints
+
+    outputs = [describe(folder, folder / name) for name in ("metrics.jsonl", "recipe.toml")]
+    for checkpoint in written_checkpoints(folder / CHECKPOINTS):
+        if fault := damage(checkpoint):
+            reporter.say(f"{fault}: step {checkpoint.step} can be neither loaded nor exported")
+            continue
+        place = checkpoint.path.relative_to(folder)
+        outputs.append(describe(folder, checkpoint.path / MANIFEST))
+        outputs += [msgspec.structs.replace(file, path=str(place / file.path)) for file in checkpoint.files]
+    return outputs
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,14 +209,36 @@ def export(
 ) -> ExportResult:
     """A run folder, or one checkpoint of it, as what `transformers.AutoModelForCausalLM.from_pretrained` loads.
 
-    `tokenizer` is a tokenizer.json to put beside it. Raises UsageError for another format or without a checkpoint.
+    `tokenizer` is the tokenizer.json to put beside it, default that of the root in which the run lies. Raises
+    UsageError for another format, without a checkpoint, and for another tokenizer than the model was trained with.
     """
     require_torch()
     if to != "hf":
         raise UsageError(f"there is no export format {to!r}", hint="--to hf")
     from trainer.convert import export_huggingface, load_model
 
+    path = Path(tokenizer) if tokenizer is not None else _tokenizer_of(Path(checkpoint))
     model = load_model(checkpoint)
-    path = Path(tokenizer) if tokenizer is not None and Path(tokenizer).exists() else None
+    if path is not None:
+        _refuse_other_tokenizer(Path(checkpoint), path)
     files = export_huggingface(model, model.config, Path(target), path)
     return ExportResult(folder=str(target), files=[str(file) for file in files])
+
+
+def _tokenizer_of(checkpoint: Path) -> Path | None:
+    """The tokenizer.json of the root whose `runs/` a checkpoint lies in."""
+    roots = [folder.parent for folder in checkpoint.absolute().parents if folder.name == "runs"]
+    return next((path for root in roots if (path := root / "tokenizer" / "tokenizer.json").exists()), None)
+
+
+def _refuse_other_tokenizer(checkpoint: Path, tokenizer: Path) -> None:
+    """Ids of another tokenizer would be noise to the model. A checkpoint from elsewhere does not say which was its."""
+    from tokenizer.encoder import Encoder
+    from trainer.convert import tokenizer_of
+
+    given, trained = Encoder.load(tokenizer).hash, tokenizer_of(checkpoint)
+    if trained and trained != given:
+        raise UsageError(
+            f"{checkpoint} was trained with the tokenizer {trained}, {tokenizer} is {given}",
+            hint="--tokenizer with the tokenizer.json of its shards",
+        )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pile_toolkit.cli.options import (
+    TextOrTable,
     config_option,
     json_option,
     percent,
@@ -18,6 +20,7 @@ from pile_toolkit.cli.options import (
     writing,
 )
 from pile_toolkit.core.console import print_table, reporter, size
+from pile_toolkit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 @click.command()
 @root_option
 @json_option
+@config_option
 def components(root: Path, as_json: bool) -> None:
     """The 22 components as published: raw size, documents, epochs, share, mean document size, availability."""
     from pipelines.catalog import components as catalog
@@ -36,9 +40,10 @@ def components(root: Path, as_json: bool) -> None:
 def _show_components(rows: Any, root: Path) -> None:
     from pile_toolkit.core.components import downloaded_slugs, read_component
 
-    here = {slug: read_component(root, slug) for slug in downloaded_slugs(root)}
+    documents = {slug: f"{read_component(root, slug).documents:,}" for slug in downloaded_slugs(root)}
+    here = [">here"] if documents else []
     print_table(
-        ["slug", ">raw GiB", ">documents", ">epochs", ">weight", ">mean KiB", ">on this disk", "availability"],
+        ["slug", ">raw GiB", ">documents", "?>epochs", ">weight", "?>mean KiB", *here, "availability"],
         [
             (
                 row.slug,
@@ -47,12 +52,14 @@ def _show_components(rows: Any, root: Path) -> None:
                 f"{row.epochs:g}",
                 f"{row.weight:.2f}%",
                 f"{row.mean_document_kib:,.2f}",
-                f"{here[row.slug].documents:,}" if row.slug in here else "-",
+                *[documents.get(row.slug, "-") for _ in here],
                 row.availability,
             )
             for row in rows
         ],
     )
+    if documents:
+        click.echo(f"\nhere: documents of the component in {root}")
 
 
 @click.command()
@@ -61,16 +68,25 @@ def _show_components(rows: Any, root: Path) -> None:
 @click.option(
     "--from",
     "source",
+    type=TextOrTable(),
     default="sample:",
     show_default=True,
     help="sample: (built in), a folder with <slug>.jsonl.zst, an http(s) URL of one, or hf://owner/name.",
 )
-@click.option("--max-rejects", default=0, show_default=True, help="Bad lines to tolerate per component.")
+@click.option(
+    "--max-rejects",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Bad lines to tolerate per component.",
+)
 @stage_options
+@click.pass_context
 def download(
+    context: click.Context,
     slugs: tuple[str, ...],
     every: bool,
-    source: str,
+    source: Any,
     max_rejects: int,
     root: Path,
     jobs: int,
@@ -87,15 +103,13 @@ def download(
     """
     from pipelines.download import download as library
 
-    if every == bool(slugs):
-        raise click.UsageError("name components, or --all for the 22; `pile components` lists them")
+    chosen = _chosen(context, slugs, every)
     if dry_run:
-        chosen = {"components": "all" if every else list(slugs), "from": source}
-        return print_dry_run("download", root / "components", chosen, as_json=as_json)
+        return _show_dry_download(root, chosen, source, as_json=as_json)
     with writing(root):
         result = library(
             root,
-            components="all" if every else list(slugs),
+            components=chosen,
             source=source,
             max_rejects=max_rejects,
             jobs=jobs,
@@ -103,6 +117,31 @@ def download(
             reporter=reporter(),
         )
     return print_result(result, as_json=as_json, show=_show_download)
+
+
+def _chosen(context: click.Context, slugs: tuple[str, ...], every: bool) -> Any:
+    """The typed components, or those of the file of `--config`."""
+    configured = (context.default_map or {}).get("components")
+    typed = context.get_parameter_source("slugs") is ParameterSource.COMMANDLINE
+    if (every and typed) or not (every or typed or configured):
+        raise UsageError("no components are named, or some and --all", hint="pile download --all, pile download arxiv")
+    if typed:
+        return list(slugs)
+    return "all" if every else configured
+
+
+def _show_dry_download(root: Path, chosen: Any, source: Any, *, as_json: bool) -> None:
+    from pile_toolkit.core.components import downloaded_slugs
+    from pipelines.catalog import select
+    from pipelines.sources import parse_sources
+
+    source_of, slugs = parse_sources(source), [component.slug for component in select(chosen)]
+    for slug in slugs:
+        source_of(slug)
+    here = [slug for slug in slugs if slug in downloaded_slugs(root)]
+    standing = f"there already: {', '.join(here)}" if here else "nothing is there yet"
+    parameters = {"components": chosen, "from": source}
+    print_dry_run("download", root / "components", parameters, as_json=as_json, standing=standing)
 
 
 def _show_download(result: Any) -> None:
@@ -158,7 +197,13 @@ def _show_dedup(result: Any) -> None:
 
 
 @click.command()
-@click.option("--weights", default="pile", show_default=True, help='"pile", or a TOML file of epochs per slug.')
+@click.option(
+    "--weights",
+    type=TextOrTable(),
+    default="pile",
+    show_default=True,
+    help='"pile", or a TOML file of epochs per slug, a line such as: arxiv = 2.0',
+)
 @click.option("--train-shards", default=30, show_default=True, help="Files of the train split.")
 @click.option("--val-share", default=0.001, show_default=True, help="Share of documents held out for validation.")
 @click.option("--test-share", default=0.001, show_default=True, help="Share of documents held out for testing.")
@@ -184,15 +229,20 @@ def build(
     """
     from pipelines.build import build as library
 
-    parameters = {"weights": weights, "seed": seed, "val_share": val_share, "test_share": test_share}
+    parameters = {
+        "weights": weights,
+        "seed": seed,
+        "val_share": val_share,
+        "test_share": test_share,
+        "train_shards": train_shards,
+        "write_corpus": write_corpus,
+    }
     if dry_run:
         return print_dry_run("build", root / "plan", parameters, as_json=as_json)
     with writing(root):
         result = library(
             root,
             **parameters,
-            train_shards=train_shards,
-            write_corpus=write_corpus,
             jobs=jobs,
             scheduler=scheduler,
             reporter=reporter(),
@@ -214,7 +264,7 @@ def _show_build(result: Any) -> None:
         )
         for slug, row in result.components.items()
     ]
-    columns = ["component", ">documents", ">epochs", ">copies", ">text", ">share", ">val", ">test"]
+    columns = ["component", ">documents", ">epochs", ">copies", ">text", "?>share", ">val", ">test"]
     print_table(columns, rows)
     click.echo(f"{result.documents:,} documents, {result.copies:,} copies, {size(result.bytes)} of text")
     if result.without_held_out:

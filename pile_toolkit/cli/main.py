@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -83,33 +84,74 @@ def cli(context: click.Context, debug: bool) -> None:
     75 busy: run again.
     """
     context.obj = {"debug": debug}
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command and ends the process with its exit code; an error is a sentence, not a traceback."""
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    _print_anything()
     try:
         refuse_foreign_packages()
         cli(arguments, prog_name="pile", standalone_mode=False)
+        sys.stdout.flush()
     except PileError as error:
         _fail(str(error), error.exit_code, debug=debug)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Somebody looks around: help, not an error.
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
-        _fail(None, error.exit_code, debug=debug)
+        _fail(_of_click(error), error.exit_code, debug=debug)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted: finished parts are kept, run the same command to continue", 130, debug=debug)
     except MemoryError:
         _fail("out of memory\n  try: the same command with fewer --jobs", 5, debug=debug)
     except BrokenPipeError:
-        # The reader of our output has seen enough; nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+    except SystemExit as error:
+        # So rich and click end a command whose reader has seen enough, click with another stream in place of stdout.
+        if not isinstance(error.__context__, BrokenPipeError) and sys.stdout is sys.__stdout__:
+            raise
     except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1, debug=debug)
+        _fail(*_of_system(error), debug=debug)
     except Exception as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         _fail(f"unexpected {type(error).__name__}: {error}{notes}\n  try: pile --debug ...", 1, debug=debug)
+
+
+def _print_anything() -> None:
+    """Under an ASCII locale a character that it does not have is printed as its escape; it ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    # What is still buffered cannot be written, and the interpreter would try again at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _of_click(error: click.ClickException) -> str:
+    """Click's finding in the form that all errors have here."""
+    message = error.format_message().strip().rstrip(".").replace("\n", " ")
+    context = getattr(error, "ctx", None)
+    return f"{message[:1].lower()}{message[1:]}\n  try: {context.command_path if context else 'pile'} --help"
+
+
+def _of_system(error: OSError) -> tuple[str, int]:
+    """(message, exit code) of an error that no stage has words for."""
+    fact = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if not error.filename:
+            _drop_output()
+        return f"{fact}\n  try: make room and run the same command again, it continues", 5
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
+        return f"{fact}\n  try: another --root; `pile doctor --root ...` says whether one can be written", 2
+    return fact, 1
 
 
 def _fail(message: str | None, exit_code: int, *, debug: bool) -> None:

@@ -11,24 +11,58 @@ import click
 import msgspec
 
 from pile_toolkit.core.console import speaks
-from pile_toolkit.core.runners import available_jobs
+from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.runners import SCHEDULERS, available_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 
 def _take_defaults(context: click.Context, option: click.Parameter, path: str | None) -> None:
-    """`--config`: its tables become the defaults of this command's options; what is typed still wins."""
+    """`--config`: seed, root and the command's own table become its defaults; what is typed still wins."""
     if path is None:
         return
     from pile_toolkit.chain.config import load_run_config
 
     config = msgspec.to_builtins(load_run_config(path))
-    tables = [config, *(table for table in config.values() if isinstance(table, dict))]
-    context.default_map = {
-        **(context.default_map or {}),
-        **{"source" if key == "from" else key: value for table in tables for key, value in table.items()},
-    }
+    table = config.get(context.command_path.split()[1]) or {}
+    values = {key: value for key, value in config.items() if not isinstance(value, dict)} | table
+    context.default_map = {"source" if key == "from" else key: value for key, value in values.items()}
+
+
+def _known_scheduler(context: click.Context, option: click.Parameter, name: str) -> str:
+    # Where nothing is left to do no stage would look at it.
+    if name not in ("serial", "process", "dask") and not name.startswith(("tcp://", "tls://")):
+        raise UsageError(f"unknown scheduler {name!r}", hint=f"--scheduler takes {SCHEDULERS}")
+    return name
+
+
+class OrderedGroup(click.Group):
+    """A group whose help lists the commands as data flows, not by the alphabet."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """The names in the order of their definition."""
+        return list(self.commands)
+
+
+class TextOrTable(click.ParamType):
+    """Text as typed; a table of the file of `--config` goes through as it is."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value, whatever it is."""
+        return value
+
+
+class RootPath(click.Path):
+    """A folder; an empty one, of a script's unset variable, would be the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            raise UsageError("--root is empty, and would be the working folder", hint="--root pile-data, or --root .")
+        return super().convert(value, param, ctx)
 
 
 root_option = click.option(
@@ -37,7 +71,7 @@ root_option = click.option(
     default="pile-data",
     show_default=True,
     show_envvar=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=RootPath(path_type=Path, file_okay=False),
     help="Folder that holds everything.",
 )
 seed_option = click.option("--seed", default=1234, show_default=True, help="Of every random decision.")
@@ -49,7 +83,11 @@ jobs_option = click.option(
     help="Worker processes.",
 )
 scheduler_option = click.option(
-    "--scheduler", default="process", show_default=True, help="serial, process, dask, or tcp://host:port of Dask."
+    "--scheduler",
+    default="process",
+    show_default=True,
+    callback=_known_scheduler,
+    help="serial, process, dask, or tcp://host:port of a Dask scheduler.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing.")
@@ -59,7 +97,7 @@ config_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_take_defaults,
-    help="Take defaults from a TOML file.",
+    help="Take the defaults from a file of `pile run`.",
 )
 
 
@@ -75,8 +113,11 @@ def print_result(result: Any, *, as_json: bool, show: Callable[[Any], None]) -> 
         return
     if as_json:
         click.echo(msgspec.json.encode(result).decode())
-    else:
-        show(result)
+        return
+    show(result)
+    # On stderr, as all that is said about the work and not of its result.
+    if getattr(result, "up_to_date", False) and hasattr(result, "folder"):
+        click.echo("up to date: there was nothing to do", err=True)
 
 
 @contextlib.contextmanager
@@ -88,7 +129,9 @@ def writing(root: Path) -> Iterator[None]:
         yield
 
 
-def print_dry_run(stage: str, folder: Path, parameters: Mapping[str, Any], *, as_json: bool) -> None:
+def print_dry_run(
+    stage: str, folder: Path, parameters: Mapping[str, Any], *, as_json: bool, standing: str | None = None
+) -> None:
     """What a stage would do: where it writes, with which parameters, and what stands there now."""
     from pile_toolkit.core.manifest import read_manifest
 
@@ -97,11 +140,33 @@ def print_dry_run(stage: str, folder: Path, parameters: Mapping[str, Any], *, as
     report = {"stage": stage, "folder": str(folder), "parameters": dict(parameters), "present": present}
 
     def show(report: dict[str, Any]) -> None:
-        options = ", ".join(f"{key}={value}" for key, value in report["parameters"].items()) or "no options"
-        state = "nothing there yet" if present is None else f"there is an output made with {present or 'no options'}"
-        click.echo(f"would run {stage} with {options}\nwould write {folder}: {state}")
+        click.echo(f"would run {stage}" + (f" with {_inline(parameters)}" if parameters else ""))
+        nothing = "nothing finished is there" if folder.exists() else "nothing is there yet"
+        click.echo(f"would write {folder}: {standing or _standing(present, parameters) or nothing}")
 
     print_result(report, as_json=as_json, show=show)
+
+
+def _standing(present: Mapping[str, Any] | None, parameters: Mapping[str, Any]) -> str | None:
+    if present is None:
+        return None
+    # A name such as "pile" stands for a table in the manifest: only what can be compared is.
+    others = {
+        key: value
+        for key, value in present.items()
+        if key in parameters and type(value) is type(parameters[key]) and value != parameters[key]
+    }
+    return f"what is there was made with {_inline(others)}" if others else "there already, kept if nothing changed"
+
+
+def _inline(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_shown(value)}" for key, value in parameters.items())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({_inline(value)})"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def percent(part: float, whole: float) -> str:

@@ -8,10 +8,13 @@ from typing import Any
 import click
 
 from pile_toolkit.cli.options import (
+    RootPath,
+    config_option,
     dry_run_option,
     jobs_option,
     json_option,
     percent,
+    print_dry_run,
     print_result,
     root_option,
     scheduler_option,
@@ -21,6 +24,10 @@ from pile_toolkit.core.console import print_table, reporter, size
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False), default="pile.toml")
 
+FILES_ROOT = click.option(
+    "--root", envvar="PILE_ROOT", show_envvar=True, type=RootPath(file_okay=False), help="Instead of the file's root."
+)
+
 
 def _overrides(**values: Any) -> dict[str, Any]:
     return {key.replace("__", "."): value for key, value in values.items() if value is not None}
@@ -28,7 +35,7 @@ def _overrides(**values: Any) -> dict[str, Any]:
 
 @click.command()
 @CONFIG
-@click.option("--root", type=click.Path(file_okay=False), help="Instead of the file's root.")
+@FILES_ROOT
 @click.option("--seed", type=int, help="Instead of the file's seed.")
 @click.option("--from", "source", help="Instead of download.from.")
 @click.option("--steps", type=click.IntRange(min=1), help="Instead of train.steps.")
@@ -64,6 +71,7 @@ def run(
 
 
 def _show_run(result: Any) -> None:
+    click.echo()
     print_table(
         ["stage", "state", ">seconds", "result"],
         [
@@ -71,6 +79,7 @@ def _show_run(result: Any) -> None:
             for row in result.stages
         ],
     )
+    click.echo()
     if result.up_to_date:
         click.echo(f"all {len(result.stages)} stages are up to date")
     if result.last_loss is not None:
@@ -80,7 +89,7 @@ def _show_run(result: Any) -> None:
 
 @click.command()
 @CONFIG
-@click.option("--root", type=click.Path(file_okay=False), help="Instead of the file's root.")
+@FILES_ROOT
 @json_option
 def plan(config: Path, root: str | None, as_json: bool) -> None:
     """What a run of CONFIG would make: documents, bytes and tokens per component, disk and memory per stage.
@@ -110,12 +119,11 @@ def _show_plan(result: Any) -> None:
             size(row.effective_bytes),
             percent(row.effective_bytes, result.effective_bytes),
             f"{row.tokens:,}",
-            row.counted,
         )
         for row in result.components
     ]
-    columns = ["component", ">documents", ">text", ">epochs", ">with copies", ">share", ">tokens", "counts"]
-    print_table(columns, rows)
+    print_table(["component", ">documents", ">text", ">epochs", ">in corpus", "?>share", ">tokens"], rows)
+    click.echo()
     print_table(
         ["stage", "state", ">disk", ">memory"],
         [
@@ -123,25 +131,35 @@ def _show_plan(result: Any) -> None:
             for row in result.stages
         ],
     )
+    click.echo()
+    for counted in dict.fromkeys(row.counted for row in result.components):
+        slugs = [row.slug for row in result.components if row.counted == counted]
+        every = len(slugs) == len(result.components)
+        click.echo(f"counts {counted}: {'all components' if every else ', '.join(slugs)}")
     free = f"{size(result.free_disk_bytes)} of disk and {size(result.free_memory_bytes)} of memory are free"
     click.echo(f"{result.tokens:,} tokens expected; {free}")
 
 
 @click.command()
 @root_option
+@dry_run_option
 @json_option
-def report(root: Path, as_json: bool) -> None:
+@config_option
+def report(root: Path, dry_run: bool, as_json: bool) -> None:
     """One self-contained HTML page about everything in the root: tables, mixture, lengths, loss."""
     from pile_toolkit.report.render import write_report
 
+    if dry_run:
+        return print_dry_run("report", root / "reports", {}, as_json=as_json)
     with writing(root):
         result = write_report(root, reporter=reporter())
-    print_result(result, as_json=as_json, show=lambda made: click.echo(made.path))
+    return print_result(result, as_json=as_json, show=lambda made: click.echo(made.path))
 
 
 @click.command()
 @root_option
 @json_option
+@config_option
 def verify(root: Path, as_json: bool) -> None:
     """Read every finished output again; a file that changed is named with the command that repairs it."""
     from pile_toolkit.chain.verify import refuse_faults
@@ -162,6 +180,7 @@ def _show_verified(result: Any) -> None:
 @click.command()
 @root_option
 @json_option
+@config_option
 @click.pass_context
 def doctor(context: click.Context, root: Path, as_json: bool) -> None:
     """Look for what stands in the way of a run; exit code 2 where something does."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pile_toolkit.cli.options import (
+    OrderedGroup,
+    config_option,
+    dry_run_option,
     json_option,
     percent,
     print_dry_run,
@@ -20,10 +24,19 @@ from pile_toolkit.cli.options import (
 from pile_toolkit.core.console import print_table, reporter, size
 from pile_toolkit.core.errors import CorruptData
 
-PREFIX = click.argument("prefix", required=False, type=click.Path(path_type=Path))
+ENDINGS = (".bin", ".idx", ".docs.arrow")
 
 
-@click.group()
+def _without_ending(context: click.Context, argument: click.Parameter, path: Path | None) -> Path | None:
+    """The prefix of shards that are named by one of their files, as completion in a shell does."""
+    ending = next((ending for ending in ENDINGS if path and path.name.endswith(ending)), "")
+    return path.with_name(path.name.removesuffix(ending)) if path and ending else path
+
+
+PREFIX = click.argument("prefix", required=False, type=click.Path(path_type=Path), callback=_without_ending)
+
+
+@click.group(cls=OrderedGroup)
 def shards() -> None:
     """Token shards: Megatron-LM and gpt-neox read the .bin/.idx pairs, upsampled copies share their bytes.
 
@@ -31,12 +44,12 @@ def shards() -> None:
     """
 
 
-@shards.command()
+@shards.command(short_help="Encode the plan into .bin, .idx and .docs.arrow.")
 @click.option(
     "--tokenizer",
     type=click.Path(path_type=Path, dir_okay=False),
     show_default="that of the root",
-    help="A tokenizer.json.",
+    help="A tokenizer.json of the GPT-2 or NeoX kind.",
 )
 @stage_options
 def write(tokenizer: Path | None, root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool) -> None:
@@ -50,18 +63,22 @@ def write(tokenizer: Path | None, root: Path, jobs: int, scheduler: str, dry_run
     return print_result(result, as_json=as_json, show=_show_written)
 
 
-@shards.command()
+@shards.command(short_help="Other weights over the same shards, in a second.")
 @click.argument("name")
-@click.option("--weights", required=True, help='"pile", or a TOML file of epochs per slug.')
+@click.option("--weights", required=True, help='"pile", or a TOML file of epochs per slug, a line such as: arxiv = 2.0')
 @root_option
+@dry_run_option
 @json_option
-def mix(name: str, weights: str, root: Path, as_json: bool) -> None:
+@config_option
+def mix(name: str, weights: str, root: Path, dry_run: bool, as_json: bool) -> None:
     """Other weights over the same shards: a new index under mixes/NAME, nothing is encoded again."""
     from pile_toolkit.chain.mix import mix_shards
 
+    if dry_run:
+        return print_dry_run("mix", root / "mixes" / name, {"weights": weights}, as_json=as_json)
     with writing(root):
         result = mix_shards(root, name, weights=weights)
-    print_result(result, as_json=as_json, show=_show_written)
+    return print_result(result, as_json=as_json, show=_show_written)
 
 
 def _show_written(result: Any) -> None:
@@ -73,10 +90,11 @@ def _show_written(result: Any) -> None:
     click.echo(f"{result.folder} ({result.dtype}, {result.vocab_size:,} ids)")
 
 
-@shards.command()
+@shards.command(short_help="Tokens, documents and bytes per component; lengths.")
 @PREFIX
 @root_option
 @json_option
+@config_option
 def stats(prefix: Path | None, root: Path, as_json: bool) -> None:
     """Tokens, documents and bytes of a prefix, per component, and how long its sequences are."""
     from shards.stats import shard_stats
@@ -90,22 +108,33 @@ def _show_stats(result: Any) -> None:
         for row in result.components
     ]
     print_table(["component", ">documents", ">copies", ">tokens", ">share", ">text"], rows)
+    lengths = list(itertools.dropwhile(lambda row: not row.sequences, result.length_histogram))
+    click.echo()
     print_table(
         [">tokens from", ">to", ">sequences"],
-        [(f"{b.least:,}", f"{b.most:,}", f"{b.sequences:,}") for b in result.length_histogram],
+        [(f"{row.least:,}", f"{row.most:,}", f"{row.sequences:,}") for row in lengths],
     )
+    click.echo()
     ratio = "" if result.bytes_per_token is None else f", {result.bytes_per_token:.3f} bytes a token"
     click.echo(f"{result.sequences:,} sequences, {result.tokens:,} tokens ({result.stored_tokens:,} stored){ratio}")
 
 
-@shards.command()
+@shards.command(short_help="One training sample as text, with its documents.")
 @PREFIX
-@click.option("--index", "number", default=0, show_default=True, help="Which sample of the training order.")
+@click.option(
+    "--index",
+    "number",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Which sample of the training order.",
+)
 @click.option("--sequence-length", default=2048, show_default=True, help="Of the run whose order is shown.")
 @click.option("--samples", default=1, show_default=True, help="Samples of the run: the order depends on their number.")
 @seed_option
 @root_option
 @json_option
+@config_option
 def show(
     prefix: Path | None, number: int, sequence_length: int, samples: int, seed: int, root: Path, as_json: bool
 ) -> None:
@@ -130,11 +159,12 @@ def _show_pieces(pieces: Any) -> None:
         click.echo(piece.text)
 
 
-@shards.command()
+@shards.command(short_help="Pointers, sizes, ids and provenance, checked.")
 @PREFIX
 @click.option("--vocab-size", type=int, help="Ids must lie below it.")
 @root_option
 @json_option
+@config_option
 def verify(prefix: Path | None, vocab_size: int | None, root: Path, as_json: bool) -> None:
     """Check a prefix: pointers and sizes inside the file, ids in range, provenance for every sequence."""
     from shards.verify import verify_shards

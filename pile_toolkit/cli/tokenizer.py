@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from pile_toolkit.cli.options import (
+    OrderedGroup,
     config_option,
     dry_run_option,
     json_option,
@@ -26,12 +28,12 @@ tokenizer_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def tokenizer() -> None:
     """Train, use and compare byte-level BPE tokenizers of the GPT-NeoX kind."""
 
 
-@tokenizer.command()
+@tokenizer.command(short_help="Train on the train split of the plan.")
 @click.option("--vocab-size", default=50257, show_default=True, help="All ids: special, bytes, merges, runs of spaces.")
 @click.option("--max-space-run", default=24, show_default=True, help="Longest run of spaces that is one token.")
 @root_option
@@ -55,12 +57,13 @@ def _show_trained(result: Any) -> None:
     click.echo(f"{result.folder}/tokenizer.json")
 
 
-@tokenizer.command()
+@tokenizer.command(short_help="Ids of a text.")
 @click.argument("text", required=False)
 @tokenizer_option
 @click.option("--allow-special", is_flag=True, help="Let <|endoftext|> in the text be the token, not text.")
 @root_option
 @json_option
+@config_option
 def encode(text: str | None, tokenizer: Path | None, allow_special: bool, root: Path, as_json: bool) -> None:
     """Ids of TEXT, or of standard input."""
     encoder = _load(tokenizer, root)
@@ -68,11 +71,12 @@ def encode(text: str | None, tokenizer: Path | None, allow_special: bool, root: 
     print_result({"ids": ids}, as_json=as_json, show=lambda result: click.echo(" ".join(map(str, result["ids"]))))
 
 
-@tokenizer.command()
+@tokenizer.command(short_help="The text of ids.")
 @click.argument("ids", nargs=-1, type=int)
 @tokenizer_option
 @root_option
 @json_option
+@config_option
 def decode(ids: tuple[int, ...], tokenizer: Path | None, root: Path, as_json: bool) -> None:
     """The text of IDS, or of the numbers on standard input."""
     try:
@@ -80,16 +84,21 @@ def decode(ids: tuple[int, ...], tokenizer: Path | None, root: Path, as_json: bo
     except ValueError as error:
         raise UsageError(f"ids are whole numbers: {error}", hint="pile tokenizer decode 12 345") from error
     text = _load(tokenizer, root).decode(numbers)
-    print_result({"text": text}, as_json=as_json, show=lambda result: click.echo(result["text"]))
+    # Into a file or a pipe goes the text and no byte more.
+    end = sys.stdout.isatty()
+    print_result({"text": text}, as_json=as_json, show=lambda result: click.echo(result["text"], nl=end))
 
 
-@tokenizer.command()
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE FILE...")
-@click.option("--data", type=click.Choice(["train", "val", "test"]), default="val", show_default=True, help="Split.")
+@tokenizer.command(short_help="Tokens and bytes per token of tokenizers on a split.")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
+@click.option(
+    "--data", type=click.Choice(["train", "val", "test"]), default="val", show_default=True, help="Texts of this split."
+)
 @root_option
 @json_option
+@config_option
 def compare(files: tuple[Path, ...], data: str, root: Path, as_json: bool) -> None:
-    """Tokens and bytes per token of two or more tokenizer.json files on a split, per component and in all."""
+    """Tokens and bytes per token of tokenizer.json files on a split, per component; ratios are to the first FILE."""
     from pile_toolkit.core.plan import Plan
     from tokenizer.compare import compare as library
     from tokenizer.encoder import Encoder
@@ -101,13 +110,16 @@ def compare(files: tuple[Path, ...], data: str, root: Path, as_json: bool) -> No
 
 
 def _show_comparison(table: Any) -> None:
-    columns = ["component", ">documents", ">bytes"]
-    for name in table.encoders:
-        columns += [f">tokens {Path(name).name}", ">bytes/token", ">ratio"]
+    columns = ["component", "?>documents", "?>bytes"]
+    numbered = list(enumerate(table.encoders, start=1))
+    for number, name in numbered:
+        click.echo(f"({number}) {name}")
+        columns += [f">tokens ({number})", ">bytes each", ">ratio"]
+    click.echo()
     rows = []
     for row in (*table.rows, table.total):
         cells = [row.component, f"{row.documents:,}", f"{row.bytes:,}"]
-        for name in table.encoders:
+        for _, name in numbered:
             cells += [f"{row.tokens[name]:,}", _number(row.bytes_per_token[name]), _number(row.ratio[name])]
         rows.append(cells)
     print_table(columns, rows)
@@ -117,11 +129,12 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-@tokenizer.command()
+@tokenizer.command(short_help="A text with its token boundaries.")
 @click.argument("text", required=False)
 @tokenizer_option
 @root_option
 @json_option
+@config_option
 def show(text: str | None, tokenizer: Path | None, root: Path, as_json: bool) -> None:
     """TEXT, or standard input, with every token in its own colour; a separator where there are no colours."""
     from tokenizer.show import boundaries
@@ -132,7 +145,7 @@ def show(text: str | None, tokenizer: Path | None, root: Path, as_json: bool) ->
 
 def _show_pieces(result: dict[str, list[str]]) -> None:
     pieces = result["tokens"]
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         backgrounds = ("blue", "green", "magenta", "cyan")
         click.echo("".join(click.style(p, bg=backgrounds[n % 4], fg="white") for n, p in enumerate(pieces)))
     else:
@@ -147,9 +160,8 @@ def _load(tokenizer: Path | None, root: Path) -> Any:
 
 
 def _input(text: str | None) -> str:
-    if text is not None:
-        return text
     try:
-        return sys.stdin.buffer.read().decode()
+        # Under an ASCII locale Python takes the bytes of an argument for surrogates.
+        return sys.stdin.buffer.read().decode() if text is None else os.fsencode(text).decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"standard input is not UTF-8: {error}") from error
+        raise UsageError(f"the text is not UTF-8: {error}", hint="iconv -t utf-8 FILE | pile tokenizer ...") from error

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from pile_toolkit.cli.options import dry_run_option, json_option, print_dry_run, print_result, root_option
+from pile_toolkit.cli.options import (
+    config_option,
+    dry_run_option,
+    json_option,
+    print_dry_run,
+    print_result,
+    root_option,
+)
 from pile_toolkit.core.console import reporter
 from pile_toolkit.core.errors import UsageError
 
@@ -21,7 +28,10 @@ from pile_toolkit.core.errors import UsageError
 @root_option
 @dry_run_option
 @json_option
+@config_option
+@click.pass_context
 def train(
+    context: click.Context,
     recipe: str,
     steps: int | None,
     name: str | None,
@@ -33,6 +43,8 @@ def train(
 ) -> None:
     """Train RECIPE, a name or a TOML file, on the shards of the root; a run that was cut off continues.
 
+    Recipes that come with the package: debug, pythia-14m.
+
     \b
     pile train debug --steps 100
     pile train debug --set optimizer.learning_rate=1e-3 --name slow
@@ -41,7 +53,8 @@ def train(
     from pile_toolkit.chain.stages import train as library
     from trainer.config import load_recipe
 
-    overrides = dict(_assignment(text) for text in assignments)
+    configured = (context.default_map or {}).get("set", {})
+    overrides = {**configured, **dict(map(_assignment, assignments))}
     if dry_run:
         loaded = load_recipe(recipe, overrides)
         parameters = {"recipe": recipe, "steps": steps or loaded.train.steps, **overrides}
@@ -68,14 +81,29 @@ def _show_trained(result: Any) -> None:
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("target", required=False, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--to", "kind", type=click.Choice(["hf"]), default="hf", show_default=True, help="Format.")
-@click.option("--tokenizer", type=click.Path(path_type=Path, dir_okay=False), help="tokenizer.json to put beside it.")
-@root_option
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    show_default="that of the root it lies in",
+    help="tokenizer.json to put beside it.",
+)
+@dry_run_option
 @json_option
-def export(checkpoint: Path, target: Path, kind: str, tokenizer: Path | None, root: Path, as_json: bool) -> None:
-    """CHECKPOINT, a run folder or one step of it, as a Hugging Face model folder TARGET."""
+def export(
+    checkpoint: Path, target: Path | None, kind: str, tokenizer: Path | None, dry_run: bool, as_json: bool
+) -> None:
+    """CHECKPOINT, a run folder or one step of it, as a Hugging Face model in TARGET, default CHECKPOINT/hf.
+
+    \b
+    pile export pile-data/runs/debug ./model
+    python -c "from transformers import AutoModelForCausalLM as M; M.from_pretrained('./model')"
+    """
     from pile_toolkit.chain.stages import export as library
 
-    files = library(checkpoint, target, to=kind, tokenizer=tokenizer or root / "tokenizer" / "tokenizer.json")
-    print_result(files, as_json=as_json, show=lambda result: click.echo("\n".join(result.files)))
+    target = target or checkpoint / kind
+    if dry_run:
+        return print_dry_run("export", target, {"checkpoint": str(checkpoint), "to": kind}, as_json=as_json)
+    files = library(checkpoint, target, to=kind, tokenizer=tokenizer)
+    return print_result(files, as_json=as_json, show=lambda result: click.echo("\n".join(result.files)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -54,17 +54,30 @@ def _explained(message: str, kind: Any, where: str) -> UsageError:
         if field["fault"] == "missing required":
             return UsageError(f"{where}: key '{key}' is missing")
         return UsageError(f"{where}: unknown key '{key}'", hint=nearest(field["name"], _field_names(kind, path)))
-    return UsageError(f"{where}: key '{path}': {fact[:1].lower() + fact[1:]}")
+    choices = _choices(_type_at(kind, path)) if fact.startswith("Invalid enum value") else []
+    hint = f"one of {', '.join(choices)}" if choices else None
+    return UsageError(f"{where}: key '{path}': {fact[:1].lower() + fact[1:]}", hint=hint)
 
 
 def _field_names(kind: Any, path: str) -> list[str]:
+    kind = _struct_in(_type_at(kind, path))
+    return [field.encode_name for field in msgspec.structs.fields(kind)] if kind else []
+
+
+def _type_at(kind: Any, path: str) -> Any:
     # `tables[2]` and `tables[...]` are elements of a list and of a table of tables.
     for name in filter(None, _ELEMENT.sub("", path).split(".")):
-        kind = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == name), None)
         kind = _struct_in(kind)
         if kind is None:
-            return []
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
+            return None
+        kind = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == name), None)
+    return kind
+
+
+def _choices(kind: Any) -> list[str]:
+    if get_origin(kind) is Literal:
+        return [str(value) for value in get_args(kind)]
+    return [choice for option in get_args(kind) for choice in _choices(option)]
 
 
 def _struct_in(kind: Any) -> Any:

@@ -9,17 +9,27 @@ import contextlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    Advance = Callable[[int], None]
+    from rich.table import Table
 
 LINE_INTERVAL_S = 5.0
 # Wide enough that no table is cut where there is no terminal to fit.
 PLAIN_WIDTH = 160
+# Text in a table is broken between words down to this width.
+NARROWEST_TEXT = 20
+# Blanks between two columns.
+GAP = 2
+
+
+class Advance(Protocol):
+    """Counts the units done since the last call; `note` is what else there is to say, such as a loss."""
+
+    def __call__(self, units: int, *, note: str = "") -> None: ...
 
 
 class Reporter(Protocol):
@@ -41,7 +51,11 @@ class Silent:
     @contextlib.contextmanager
     def progress(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:
         """Counts nothing."""
-        yield lambda units: None
+        yield _count_nothing
+
+
+def _count_nothing(units: int, *, note: str = "") -> None:
+    pass
 
 
 class Lines:
@@ -59,12 +73,12 @@ class Lines:
         """A line now and then; short tasks print none."""
         done, last = 0, time.monotonic()
 
-        def advance(units: int) -> None:
+        def advance(units: int, *, note: str = "") -> None:
             nonlocal done, last
             done += units
             if (now := time.monotonic()) - last >= LINE_INTERVAL_S:
                 last = now
-                self.say(f"{label}: {amount(done, unit)} of {amount(total, unit)}")
+                self.say(f"{label}: {_done_of(done, total, unit, note)}")
 
         yield advance
 
@@ -94,13 +108,13 @@ class Bars:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._console, transient=True) as bars:
-            task = bars.add_task(label, total=total or None, amount="")
+            task = bars.add_task(label, total=total or None, amount=_done_of(0, total, unit))
             done = 0
 
-            def advance(units: int) -> None:
+            def advance(units: int, *, note: str = "") -> None:
                 nonlocal done
                 done += units
-                bars.update(task, completed=done, amount=f"{amount(done, unit)} of {amount(total, unit)}")
+                bars.update(task, completed=done, amount=_done_of(done, total, unit, note))
 
             yield advance
 
@@ -120,6 +134,17 @@ def reporter() -> Reporter:
     return Bars() if sys.stderr.isatty() else Lines()
 
 
+def _done_of(done: int, total: int, unit: str, note: str = "") -> str:
+    """`1,000 of 3,000 files`; of an unknown total only what is done."""
+    if not total:
+        counted = amount(done, unit)
+    elif unit == "bytes":
+        counted = f"{size(done)} of {size(total)}"
+    else:
+        counted = f"{done:,} of {amount(total, unit)}"
+    return f"{counted}, {note}" if note else counted
+
+
 def amount(value: float, unit: str) -> str:
     """A number with its unit: bytes in powers of 1024, all else with thousands separated."""
     return size(value) if unit == "bytes" else f"{value:,.0f} {unit}"
@@ -135,16 +160,58 @@ def size(value: float) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """A table on stdout; columns whose name starts with '>' stand to the right."""
-    from rich.box import SIMPLE_HEAD
+    """A table on stdout.
+
+    Columns whose name starts with '>' stand to the right. Those that start with '?' are left out, the last first,
+    where the terminal is too narrow. The first column and numbers are never broken, other text only between words.
+    """
     from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    widths = [_narrowest(name, [row[place] for row in rows], place) for place, name in enumerate(columns)]
+    shown = list(range(len(columns)))
+    while (needed := sum(widths[place] + GAP for place in shown) - GAP) > console.width and (
+        optional := [place for place in shown if columns[place].startswith("?")]
+    ):
+        shown.remove(optional[-1])
+    # A terminal that is narrower than that wraps the lines itself: nothing is cut.
+    console.width = max(console.width, needed)
+    with console.capture() as captured:
+        console.print(_table(columns, rows, shown, widths, title))
+    for line in captured.get().splitlines():
+        print(line.rstrip())  # noqa: T201
+
+
+def _is_text(name: str, place: int) -> bool:
+    return place > 0 and ">" not in name[:2]
+
+
+def _narrowest(name: str, cells: Sequence[str], place: int) -> int:
+    longest = max(map(len, cells), default=0)
+    title_length = len(name.lstrip("?>"))
+    return max(title_length, min(longest, NARROWEST_TEXT) if _is_text(name, place) else longest)
+
+
+def _table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    shown: Sequence[int],
+    widths: Sequence[int],
+    title: str | None,
+) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True
+    )
+    for place in shown:
+        name = columns[place]
+        text = _is_text(name, place)
+        justify: Literal["right", "left"] = "right" if ">" in name[:2] else "left"
+        table.add_column(name.lstrip("?>"), justify=justify, no_wrap=not text, overflow="fold", min_width=widths[place])
     for row in rows:
         # As text, not markup: a document may contain square brackets.
-        table.add_row(*(Text(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False).print(table)
+        table.add_row(*(Text(row[place]) for place in shown))
+    return table

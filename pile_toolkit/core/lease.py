@@ -83,7 +83,7 @@ def _take(path: Path, mine: Path, *, take_over: bool) -> None:
             elsewhere = owner.host != socket.gethostname()
             raise TryAgain(
                 f"{path.parent} is in use by process {owner.process} on {owner.host} since {since}",
-                hint="wait for it to end" + (", or --take-over if that host is gone" if elsewhere else ""),
+                hint="wait for it to end" + (", or pile run --take-over if that host is gone" if elsewhere else ""),
             )
         _remove(path, owner, mine, take_over=take_over)
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -61,7 +62,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
         Where the files lie does not count, so a moved root or source folder stays up to date.
         """
-        return _digest([(name_of(output), output.hash) for output in self.outputs])
+        return _digest(sorted((name_of(output), output.hash) for output in self.outputs))
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,15 +108,25 @@ def _read(path: Path, kind: Any) -> Any:
 def current_manifest(folder: Path, key: StageKey) -> Manifest | None:
     """The manifest of `folder` if its outputs are those of `key` and still there, else None.
 
-    Judged by size and modification time in milliseconds; a file whose time changed is hashed again, and is fine if its
-    content did not change. Only `pile verify` reads everything.
+    Judged by size and modification time in milliseconds; a file whose time changed is hashed again, once, and is fine
+    if its content did not change. Only `pile verify` reads everything.
     """
     manifest = read_manifest(folder)
     if manifest is None or not is_of_key(folder, key):
         return None
     timings = read_timings(folder)
     known = timings.modified_ns if timings else {}
-    return manifest if all(_unchanged(folder, output, known) for output in manifest.outputs) else None
+    found: dict[str, int] = {}
+    for output in manifest.outputs:
+        modified_ns = _unchanged(folder, output, known)
+        if modified_ns is None:
+            return None
+        found[output.path] = modified_ns
+    if timings is not None and found != known:
+        # A copied root has new times everywhere; without this every later command would read all of it again.
+        with contextlib.suppress(OSError):
+            write_bytes(folder / TIMINGS, _pretty(msgspec.structs.replace(timings, modified_ns=found)))
+    return manifest
 
 
 def is_of_key(folder: Path, key: StageKey) -> bool:
@@ -125,22 +136,27 @@ def is_of_key(folder: Path, key: StageKey) -> bool:
     return manifest is not None and manifest.key.digest() == key.digest()
 
 
-def _unchanged(folder: Path, output: OutputFile, modified_ns: dict[str, int]) -> bool:
+def _unchanged(folder: Path, output: OutputFile, known: dict[str, int]) -> int | None:
+    """When a file was modified that is still as it was published, None where it is not."""
     path = folder / output.path
     try:
         status = path.stat()
     except OSError:
-        return False
+        return None
     if status.st_size != output.bytes:
-        return False
-    return modified_ns.get(output.path) == status.st_mtime_ns or hash_file(path) == output.hash
+        return None
+    modified_ns = status.st_mtime_ns
+    return modified_ns if known.get(output.path) == modified_ns or hash_file(path) == output.hash else None
 
 
 def describe(folder: Path, path: Path) -> OutputFile:
-    """Size and hash of one finished file of `folder`."""
+    """Size and hash of one finished file of `folder`, or of one elsewhere that stands for an output.
+
+    A link is named as itself, not as what it leads to: that it leads elsewhere one day must be noticed.
+    """
     inside = path.is_relative_to(folder)
     return OutputFile(
-        path=str(path.relative_to(folder) if inside else path.resolve()),
+        path=str(path.relative_to(folder) if inside else path.absolute()),
         bytes=path.stat().st_size,
         hash=hash_file(path),
     )
@@ -167,6 +183,11 @@ def publish(
 def withdraw(folder: Path) -> None:
     """Removes the manifest before its outputs are touched: half-new outputs must never look finished."""
     (folder / MANIFEST).unlink(missing_ok=True)
+
+
+def put_back(folder: Path, manifest: Manifest) -> None:
+    """Writes a withdrawn manifest again, where its outputs were not touched after all."""
+    write_bytes(folder / MANIFEST, _pretty(manifest))
 
 
 def _pretty(value: Any) -> bytes:

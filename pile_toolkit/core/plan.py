@@ -15,7 +15,7 @@ import msgspec
 from pile_toolkit.core.components import read_component
 from pile_toolkit.core.documents import decode_meta, read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
-from pile_toolkit.core.seeds import keyed_columns
+from pile_toolkit.core.seeds import keyed_columns, text_hash
 from pile_toolkit.core.tables import hash_columns, read_table, write_table
 from pile_toolkit.core.tasks import Task
 
@@ -110,10 +110,19 @@ class Plan:
         """Row numbers of one file, ascending, with at least one copy."""
         import numpy as np
 
-        wanted = (self.column("component") == component) & (self.column("file") == file) & (self.column("copies") > 0)
+        # The table is in order, so that a file's rows are found without a look at all the others.
+        first, end = _span(self.column("component"), component)
+        files = self.column("file")[first:end]
+        first, end = (first + place for place in _span(files, file))
+        wanted = self.column("copies")[first:end] > 0
         if split is not None:
-            wanted &= self.column("split") == SPLITS.index(split)
-        return np.flatnonzero(wanted)
+            wanted &= self.column("split")[first:end] == SPLITS.index(split)
+        return first + np.flatnonzero(wanted)
+
+    def text_hashes(self, rows: np.ndarray) -> list[bytes]:
+        """The 16-byte hashes of the documents that rows are pieces of."""
+        data = self._hashes[rows].tobytes()
+        return [data[start : start + 16] for start in range(0, len(data), 16)]
 
     def files(self) -> Iterator[tuple[int, int, Path]]:
         """(component, file, path) of every file the plan may read, in its order."""
@@ -168,6 +177,15 @@ class Plan:
         return Entries(repeated, copy.astype(np.uint16), keys)
 
 
+def _span(ascending: np.ndarray, value: int) -> tuple[int, int]:
+    """Where `value` starts and ends in an ascending column."""
+    import numpy as np
+
+    # Of the column's own type: for another one numpy would first make a copy of the column.
+    wanted = np.asarray(value, ascending.dtype)
+    return int(np.searchsorted(ascending, wanted, "left")), int(np.searchsorted(ascending, wanted, "right"))
+
+
 class Entries(NamedTuple):
     """Copies of pieces: the row of the plan, the number of the copy from 0, the key of its place; equal lengths."""
 
@@ -191,24 +209,32 @@ def write_plan(path: Path, header: PlanHeader, columns: Mapping[str, object]) ->
 def read_file_rows(plan: Plan, component: int, file: int, rows: np.ndarray) -> Iterator[PlannedText]:
     """The texts of ascending `rows` of one file, read once from its beginning.
 
-    Raises CorruptData where the file no longer holds a planned line.
+    Raises CorruptData where the file no longer holds on a planned line what it held at the build: another text may
+    stand in another split.
     """
+    if not len(rows):
+        return
     path = plan.path(component, file)
-    lines = plan.column("line")[rows]
+    lines, hashes = plan.column("line")[rows], plan.text_hashes(rows)
     starts, ends = (plan.table.column(name).take(_take(rows)).to_pylist() for name in ("piece_start", "piece_end"))
     position = 0
     for document in read_documents(path):
+        if lines[position] == document.line and text_hash(document.text) != hashes[position]:
+            raise _changed(plan, f"{path} has another text on line {document.line} than the one the plan names")
         while position < len(rows) and lines[position] == document.line:
             text = document.text[starts[position] : ends[position]]
             yield PlannedText(int(rows[position]), document.line, text, document.meta)
             position += 1
         if position == len(rows):
             return
-    if position < len(rows):
-        raise CorruptData(
-            f"{path} has no document on line {lines[position]}, which the plan names",
-            hint=f"the file changed after the build: pile build --root {plan.root}",
-        )
+    raise _changed(plan, f"{path} has no document on line {lines[position]}, which the plan names")
+
+
+def _changed(plan: Plan, fact: str) -> CorruptData:
+    return CorruptData(
+        fact,
+        hint=f"it changed after the build: pile download and pile dedup again, then pile build --root {plan.root}",
+    )
 
 
 def _take(rows: np.ndarray) -> pa.Array:

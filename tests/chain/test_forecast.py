@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 
 from pile_toolkit.chain.forecast import plan, refuse_what_does_not_fit
-from pile_toolkit.core.errors import OutOfSpace
+from pile_toolkit.core.errors import OutOfSpace, SourceUnavailable
 from pipelines.catalog import components
 from shards.stats import shard_stats
+from tests.making import REPOSITORY
+
+# Of a server nothing is known before it is asked.
+PUBLISHED = '[download]\nfrom = "https://localhost/pile/"\n'
 
 
 def test_the_whole_pile_has_its_published_size(tmp_path):
-    (tmp_path / "pile.toml").write_text("")
+    (tmp_path / "pile.toml").write_text(PUBLISHED)
     forecast = plan(tmp_path / "pile.toml")
     assert len(forecast.components) == 22
     # Table 1 of the paper: 1254.20 GiB effective; the sum of the rounded rows is within 1 GiB.
@@ -34,10 +40,36 @@ def test_components_on_this_disk_are_counted_not_looked_up(undisturbed):
 
 
 def test_the_first_stage_that_does_not_fit_is_named(tmp_path):
-    (tmp_path / "pile.toml").write_text("")
+    (tmp_path / "pile.toml").write_text(PUBLISHED)
     forecast = msgspec.structs.replace(
         plan(tmp_path / "pile.toml"), free_disk_bytes=400 << 30, free_memory_bytes=1 << 40
     )
     with pytest.raises(OutOfSpace, match="stage corpus will not fit"):
         refuse_what_does_not_fit(forecast)
     refuse_what_does_not_fit(msgspec.structs.replace(forecast, free_disk_bytes=1 << 50))
+
+
+def test_a_folder_is_estimated_from_its_files_which_are_not_copied(configure, undisturbed, tmp_path):
+    forecast = plan(configure(tmp_path))
+    measured = plan(undisturbed / "pile.toml")
+    assert {row.counted for row in forecast.components} == {"estimated from the source"}
+    total, counted = (sum(row.bytes for row in each.components) for each in (forecast, measured))
+    assert total == pytest.approx(counted, rel=0.5)
+    assert forecast.stages[0].disk_bytes == 0
+    refuse_what_does_not_fit(forecast)
+
+
+def test_a_component_that_a_folder_does_not_have_is_missed_before_anything_runs(configure, tmp_path):
+    with pytest.raises(SourceUnavailable, match="has neither arxiv"):
+        plan(configure(tmp_path), overrides={"download.components": ["arxiv"]})
+
+
+def test_the_sample_is_about_as_large_as_it_is_planned_to_be(tmp_path):
+    (tmp_path / "pile.toml").write_text("")
+    forecast = {row.slug: row for row in plan(tmp_path / "pile.toml").components}
+    assert list(forecast) == [component.slug for component in components()]
+    golden = json.loads((REPOSITORY / "tests" / "golden" / "sample.json").read_text())
+    for sample in golden.values():
+        for slug, (documents, text_bytes, _) in sample["components"].items():
+            assert forecast[slug].documents == pytest.approx(documents, rel=0.3)
+            assert forecast[slug].bytes == pytest.approx(text_bytes, rel=0.3)

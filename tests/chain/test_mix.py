@@ -11,6 +11,7 @@ from pile_toolkit.chain.mix import mix_shards
 from pile_toolkit.chain.run import run
 from pile_toolkit.chain.stages import train
 from pile_toolkit.core.errors import UsageError
+from pipelines.build import build
 from shards.dataset import TokenDataset
 from tests.chain.small_chain import DOCUMENTS
 
@@ -68,11 +69,26 @@ def test_documents_that_were_never_stored_cannot_be_mixed_in(configure, tmp_path
     without = {**dict.fromkeys(DOCUMENTS, 1.0), "ubuntu-irc": 0.0}
     config = configure(tmp_path)
     run(config, overrides={"train": None, "build.weights": without, "build.write_corpus": False}, jobs=1)
+    mix_shards(tmp_path / "root", "mine", weights=without)
     with pytest.raises(UsageError, match="not in the shards"):
-        mix_shards(tmp_path / "root", "all", weights=dict.fromkeys(DOCUMENTS, 1.0))
+        mix_shards(tmp_path / "root", "mine", weights=dict.fromkeys(DOCUMENTS, 1.0))
+    # A mix that is refused leaves the last one of its name as it was.
+    assert mix_shards(tmp_path / "root", "mine", weights=without).up_to_date
 
 
 @pytest.mark.parametrize("name", ["../out", "a/b", ".hidden", ""])
 def test_a_name_that_leaves_the_folder_is_refused(root, name):
     with pytest.raises(UsageError, match="no name for a mix"):
         mix_shards(root, name, weights="pile")
+
+
+def test_a_mixture_of_nothing_is_refused(root):
+    with pytest.raises(UsageError, match="all weights of that mixture are 0"):
+        mix_shards(root, "nothing", weights=dict.fromkeys(DOCUMENTS, 0.0))
+    assert not (root / "mixes" / "nothing").exists()
+
+
+def test_shards_are_not_mixed_by_a_plan_that_was_made_after_them(root):
+    build(root, seed=99, val_share=0.1, test_share=0.1, write_corpus=False)
+    with pytest.raises(UsageError, match="not the one that its shards were written by"):
+        mix_shards(root, "other", weights=WEIGHTS)

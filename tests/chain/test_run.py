@@ -19,6 +19,7 @@ from pile_toolkit.core.plan import Plan, iter_documents, iter_texts
 from shards.dataset import TokenDataset
 from tests.chain.small_chain import DOCUMENTS, deterministic_outputs
 from tokenizer.encoder import Encoder
+from tokenizer.stage import train_on_plan
 
 STAGES = ["download", "dedup", "build", "tokenizer", "shards", "train", "report"]
 
@@ -155,3 +156,13 @@ def test_a_damaged_training_is_made_good_again(configure, tmp_path):
         shutil.rmtree(checkpoint)
     assert not run(config, jobs=1).up_to_date
     assert metrics.read_bytes() == sound
+
+
+def test_a_tokenizer_that_cannot_be_trained_leaves_the_last_one_as_it_was(configure, tmp_path):
+    config = configure(tmp_path)
+    run(config, overrides={"train": None}, jobs=1)
+    with pytest.raises(UsageError, match="is too small"):
+        train_on_plan(tmp_path / "root", vocab_size=10)
+    with pytest.raises(UsageError):
+        train_on_plan(tmp_path / "root", vocab_size=500_000)
+    assert run(config, overrides={"train": None}, jobs=1).up_to_date

@@ -12,8 +12,9 @@ import click
 import pytest
 
 from pile_toolkit.cli.main import COMMANDS, PACKAGES, cli
-from tests.chain.small_chain import process_environment
+from tests.chain.small_chain import pile_command, process_environment
 from tests.making import REPOSITORY
+from trainer.config import recipe_names
 
 HEAVY = ["numpy", "numba", "pyarrow", "torch", "tokenizers", "datasets", "dask", "datasketch", "httpx2", "rich"]
 
@@ -61,7 +62,7 @@ def test_every_command_prints_json_and_those_that_write_have_a_dry_run():
             continue
         names = {option.name for option in command.params}
         assert "as_json" in names, path
-        if path[0] in ("download", "dedup", "build", "run", "train") or path[-1] == "write":
+        if path[-1] in ("download", "dedup", "build", "run", "train", "write", "mix", "export", "report"):
             assert "dry_run" in names, path
 
 
@@ -82,15 +83,76 @@ def test_every_command_prints_json_and_those_that_write_have_a_dry_run():
         (["download", "enron-email", "--root", "empty"], 2, "did you mean 'enron-emails'"),
         (["download", "arxiv", "--root", "empty", "--from", "there"], 3, "arxiv.jsonl.zst"),
         (["why", "nothing", "--root", "empty"], 2, "<slug>/<file>:<line>"),
-        (["dedup", "--root", "empty", "--scheduler", "cloud"], 2, "pile download"),
+        (["dedup", "--root", "empty", "--scheduler", "cloud"], 2, "--scheduler takes serial, process, dask"),
+        (["build", "--val-share", "x"], 2, "try: pile build --help"),
+        (["tokenizer", "trian"], 2, "did you mean 'train'"),
+        (["train"], 2, "missing argument 'RECIPE'"),
+        (["download"], 2, "pile download --all"),
+        (["download", "arxiv", "--all"], 2, "pile download --all"),
+        (["download", "arxv", "--dry-run"], 2, "did you mean 'arxiv'"),
+        (["download", "arxiv", "--max-rejects", "-1"], 2, "--max-rejects"),
+        (["run", "nowhere.toml"], 2, "try: a first one: printf '[build]"),
+        (["verify", "--root", ""], 2, "--root is empty"),
+        (["verify", "--root", "/proc/nothing/there"], 2, "pile run"),
+        (["download", "arxiv", "--root", "/proc/nothing"], 2, "pile doctor"),
+        (["shards", "show", "--index", "-1"], 2, "--index"),
+        (["train", "debug", "--mix", "more-code", "--root", "empty"], 2, "pile shards mix more-code --weights FILE"),
     ],
 )
 def test_an_error_is_a_sentence_with_what_to_type_and_its_exit_code(pile, tmp_path, arguments, exit_code, said):
     (tmp_path / "there").mkdir()
     done = pile(*arguments, cwd=tmp_path)
     assert done.returncode == exit_code, done.stderr
-    assert said in done.stderr
+    assert said.lower() in done.stderr.lower()
+    assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_first_configuration_is_what_the_error_about_a_missing_one_says(pile, tmp_path):
+    advised = re.search(r"printf .*", pile("run", "pile.toml", cwd=tmp_path).stderr)
+    subprocess.run(advised[0], shell=True, check=True, cwd=tmp_path)
+    planned = pile("plan", "pile.toml", "--json", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert len(json.loads(planned.stdout)["components"]) == 22
+
+
+def test_a_full_disk_behind_standard_output_is_exit_5(pile):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(pile_command(["components"]), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: No space left on device\n  try: ")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(undisturbed):
+    for arguments in (["components"], ["shards", "show", "--root", undisturbed / "root"]):
+        command = subprocess.Popen(pile_command(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        command.stdout.close()
+        assert (command.stderr.read(), command.wait()) == (b"", 0)
+        command.stderr.close()
+
+
+def test_characters_that_a_locale_lacks_are_printed_as_escapes(undisturbed, tmp_path):
+    root = tmp_path / "W\u00fcrzel"
+    shutil.copytree(undisturbed / "root", root)
+    done = subprocess.run(
+        pile_command(["run", undisturbed / "pile.toml", "--root", root]),
+        capture_output=True,
+        env={**process_environment(), "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"W\xfcrzel" in done.stdout
+
+
+def test_help_names_every_recipe_that_comes_with_the_package(pile):
+    shown = pile("train", "--help").stdout
+    assert f"Recipes that come with the package: {', '.join(recipe_names())}." in shown
+
+
+def test_help_of_a_group_lists_its_commands_as_data_flows_and_cuts_no_sentence(pile):
+    for group, first in (("tokenizer", "train"), ("shards", "write")):
+        commands = pile(group, "--help").stdout.partition("Commands:\n")[2].splitlines()
+        assert commands[0].split()[0] == first
+        assert not [line for line in commands if line.endswith("...")]
 
 
 def test_debug_shows_the_traceback(pile, tmp_path):

@@ -59,7 +59,7 @@ def test_a_right_file_becomes_its_struct(tmp_path):
         ("seed = 1.5", "key 'seed': expected `int`, got `float`", None),
         ("seed = true", "key 'seed': expected `int`, got `bool`", None),
         ("seed = 1\ntable = 3", "key 'table': expected `object | null`, got `int`", None),
-        ("seed = 1\n[table]\nmethod = 'fuzzy'", "key 'table.method': invalid enum value 'fuzzy'", None),
+        ("seed = 1\n[table]\nmethod = 'fuzzy'", "key 'table.method': invalid enum value 'fuzzy'", "one of none, exact"),
         ("seed = 1\n[table.inner]\nthreshold = 'x'", "key 'table.inner.threshold': expected `float`, got `str`", None),
         ("", "key 'seed' is missing", None),
     ],

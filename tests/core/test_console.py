@@ -1,7 +1,9 @@
 """Bars on a terminal, timed lines elsewhere, results on stdout only."""
 
+import io
 import os
 import pty
+import re
 import sys
 
 import pytest
@@ -49,13 +51,13 @@ def test_lines_go_to_stderr_with_their_time(capsys, monkeypatch):
     lines.say("hello [red]")
     with lines.progress("read", total=3000, unit="files") as advance:
         advance(1000)
-        advance(500)
+        advance(500, note="loss 7.1")
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split("] ", 1)[1] for line in err.splitlines()] == [
         "hello [red]",
-        "read: 1,000 files of 3,000 files",
-        "read: 1,500 files of 3,000 files",
+        "read: 1,000 of 3,000 files",
+        "read: 1,500 of 3,000 files, loss 7.1",
     ]
 
 
@@ -83,10 +85,16 @@ def test_a_terminal_gets_bars(monkeypatch, capsys):
         with bars.progress("read", total=4096, unit="bytes") as advance:
             advance(4096)
         terminal.flush()
-        shown = os.read(screen.fileno(), 1 << 16).decode()
+        shown = _all_of(screen)
     assert "hello [red]" in shown
     assert "4.00 KiB of 4.00 KiB" in shown
     assert capsys.readouterr().out == ""
+
+
+def _all_of(screen):
+    """Everything that a terminal was sent: one read gives only what came in one piece."""
+    os.set_blocking(screen.fileno(), False)
+    return b"".join(iter(screen.read, None)).decode()
 
 
 def test_elsewhere_there_are_lines():
@@ -96,9 +104,51 @@ def test_elsewhere_there_are_lines():
 def test_a_table_shows_what_it_is_given_to_the_letter(capsys):
     print_table(("name", ">documents"), [("[bold]x[/bold]", "7"), ("a" * 100, "1,234,567")], title="counts")
     out, err = capsys.readouterr()
-    title, head, _, first, second = [line.rstrip() for line in out.rstrip().splitlines() if line.strip()]
+    title, head, _, first, second = out.splitlines()
     assert (title, err) == ("counts", "")
     assert head.split() == ["name", "documents"]
     assert first.split() == ["[bold]x[/bold]", "7"]
     assert second.split() == ["a" * 100, "1,234,567"]
     assert len(first) == len(second)
+
+
+class Screen(io.StringIO):
+    """Standard output that says it is a terminal; its width is that of COLUMNS."""
+
+    def isatty(self):
+        """It is."""
+        return True
+
+
+def terminal_lines(monkeypatch, columns, rows):
+    """What a table looks like on a terminal of 60 columns, without its styles."""
+    for name, value in (("COLUMNS", "60"), ("TERM", "xterm"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Screen())
+        print_table(columns, rows)
+        return re.sub(r"\x1b\[[0-9;]*m", "", sys.stdout.getvalue()).splitlines()
+
+
+WORDS = "one two three four five six seven"
+
+
+def test_on_a_narrow_terminal_optional_columns_go_last_first_and_text_breaks_between_words(monkeypatch):
+    columns = ("slug", ">first", "?>second", "?>third", "text")
+    head, _, *lines = terminal_lines(monkeypatch, columns, [("youtubesubtitles", "1,234,567", "222", "333", WORDS)])
+    assert head.split() == ["slug", "first", "second", "text"]
+    assert " ".join(lines).split() == ["youtubesubtitles", "1,234,567", "222", *WORDS.split()]
+    assert len(lines) == 2
+    assert max(map(len, [head, *lines])) <= 60
+
+
+def test_where_even_that_does_not_fit_nothing_is_cut(monkeypatch):
+    lines = terminal_lines(monkeypatch, ("slug", ">a", ">b"), [("s" * 30, "1" * 20, "2" * 20)])
+    assert lines[2] == f"{'s' * 30}  {'1' * 20}  {'2' * 20}"
+
+
+def test_a_table_in_a_pipe_has_every_column_and_no_blanks_at_line_ends(capsys):
+    print_table(("slug", "?>n", "text"), [("a", "1", WORDS), ("b", "2", "x")])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[2:]] == [["a", "1", *WORDS.split()], ["b", "2", "x"]]
+    assert lines == [line.rstrip() for line in lines]

@@ -149,7 +149,7 @@ def test_the_run_of_another_host_is_displaced_by_request_only(tmp_path):
     lease = leave_behind(tmp_path, host="elsewhere", process=1)
     with pytest.raises(TryAgain, match="in use by process 1 on elsewhere since ") as error, hold_root(tmp_path):
         pass
-    assert error.value.hint == "wait for it to end, or --take-over if that host is gone"
+    assert error.value.hint == "wait for it to end, or pile run --take-over if that host is gone"
     assert owner_of(tmp_path) == lease
     with hold_root(tmp_path, take_over=True) as mine:
         assert owner_of(tmp_path) == mine

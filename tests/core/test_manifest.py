@@ -16,6 +16,7 @@ from pile_toolkit.core.manifest import (
     current_manifest,
     describe,
     publish,
+    put_back,
     read_manifest,
     read_timings,
     withdraw,
@@ -111,6 +112,23 @@ def test_a_touched_file_is_current(folder):
     assert current_manifest(folder, KEY)
 
 
+def test_a_copied_folder_is_read_again_once(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    path = copy / "val.txt"
+    os.utime(path, ns=(5, 5))
+    manifest, before = (copy / MANIFEST).read_bytes(), read_timings(copy)
+    assert current_manifest(copy, KEY) is not None
+    # What was learned of its time is trusted from now on: content that differs at that time is not looked at.
+    path.write_text("VALUE")
+    os.utime(path, ns=(5, 5))
+    assert current_manifest(copy, KEY) is not None
+    assert (copy / MANIFEST).read_bytes() == manifest
+    assert msgspec.structs.replace(read_timings(copy), modified_ns=before.modified_ns) == before
+    os.utime(path, ns=(6, 6))
+    assert current_manifest(copy, KEY) is None
+
+
 def test_a_file_is_trusted_by_size_and_time_alone(folder):
     """What makes the check take milliseconds; a change that keeps both is for `pile verify` to find."""
     times = (folder / "val.txt").stat()
@@ -170,6 +188,27 @@ def test_the_digest_tells_names_and_contents_apart_and_nothing_else(folder, tmp_
     (folder / "val.txt").rename(folder / "test.txt")
     republish(folder, paths=[folder / "test.txt", folder / "train" / "00.txt"])
     assert read_manifest(folder).digest() != digest
+
+
+def test_outside_files_may_lie_in_any_order_of_folders(tmp_path):
+    digests = set()
+    for stage, places in (("one", ("x", "y")), ("two", ("y", "x"))):
+        paths = [tmp_path / stage / place / f"{number}.txt" for number, place in enumerate(places)]
+        for number, path in enumerate(paths):
+            path.parent.mkdir(parents=True)
+            path.write_text(str(number))
+        republish(tmp_path / f"stage-{stage}", paths=paths)
+        digests.add(read_manifest(tmp_path / f"stage-{stage}").digest())
+    assert len(digests) == 1
+
+
+def test_a_manifest_that_was_put_back_is_the_one_that_was_withdrawn(folder):
+    before, manifest = (folder / MANIFEST).read_bytes(), read_manifest(folder)
+    withdraw(folder)
+    assert current_manifest(folder, KEY) is None
+    put_back(folder, manifest)
+    assert (folder / MANIFEST).read_bytes() == before
+    assert current_manifest(folder, KEY) == manifest
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"key": 1}', b"\xff", b"[" * 100_000])

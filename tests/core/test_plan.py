@@ -95,6 +95,7 @@ def test_rows_of_a_file_are_those_with_copies(plan):
     assert plan.rows_of(0, 0, "val").tolist() == [1]
     assert plan.rows_of(0, 0, "test").tolist() == []
     assert plan.rows_of(1, 0).tolist() == [5, 6, 8]
+    assert plan.rows_of(0, 7).tolist() == plan.rows_of(1, 1).tolist() == plan.rows_of(2, 0).tolist() == []
 
 
 def test_files_are_found_where_the_components_have_them_today(root, plan):
@@ -274,6 +275,27 @@ def test_a_planned_line_that_is_gone_is_corrupt_data(tmp_path, now):
     with pytest.raises(CorruptData, match=rf"a\.jsonl\.zst has no document on line {line}, which") as error:
         list(iter_texts(plan, "train"))
     assert f"pile build --root {tmp_path}" in error.value.hint
+
+
+def test_a_planned_line_with_another_text_is_corrupt_data(tmp_path):
+    # Of the same length and count, so that only its content tells; in another split it might be held out.
+    write_component(tmp_path, "arxiv", {"a.jsonl.zst": ["one", "two", "six"]})
+    plan = make_plan(tmp_path, ["arxiv"], change=lambda row: row.update(copies=row["line"] % 2))
+    write_component(tmp_path, "arxiv", {"a.jsonl.zst": ["one", "TWO", "SIX"]})
+    texts = iter_texts(plan, "train")
+    assert next(texts) == ("one", 1)
+    with pytest.raises(CorruptData, match=r"a\.jsonl\.zst has another text on line 3 than the one the plan") as error:
+        next(texts)
+    assert f"pile build --root {tmp_path}" in error.value.hint
+
+
+def test_a_file_of_which_nothing_is_wanted_is_not_opened(tmp_path):
+    write_component(tmp_path, "arxiv", {"a.jsonl.zst": ["one"], "b.jsonl.zst": ["two"]})
+    plan = make_plan(tmp_path, ["arxiv"], change=lambda row: row.update(copies=row["file"]))
+    (tmp_path / "components" / "arxiv" / "a.jsonl.zst").unlink()
+    assert list(iter_texts(plan, "train")) == [("two", 1)]
+    assert [document.text for document in iter_documents(tmp_path)] == ["two"]
+    assert list(plan.component_texts("train")) == [("arxiv", "two")]
 
 
 def test_a_component_that_went_is_named(tmp_path):

@@ -252,6 +252,21 @@ def test_what_a_killed_run_had_finished_is_not_read_again(make_root, random_corp
     assert dedup(root, method="minhash").documents == 60
 
 
+@pytest.mark.parametrize("change", ["changed", "is gone"])
+def test_a_file_that_is_not_the_one_taken_in_is_refused(make_root, write_source, change):
+    # The keep-list would bear the name of contents that it was not made of.
+    root = make_root({"arxiv": ["one", "two"]})
+    source = root.with_name("root-source")
+    if change == "changed":
+        write_source(source, {"arxiv": ["two", "one"]})
+    else:
+        (source / "arxiv.jsonl.zst").unlink()
+    with pytest.raises(UsageError, match=rf"arxiv\.jsonl\.zst {change} since it was downloaded") as error:
+        dedup(root)
+    assert error.value.hint == "pile download again, then pile dedup"
+    assert not (root / "dedup" / MANIFEST).exists()
+
+
 def test_a_second_run_is_up_to_date_and_another_method_is_not(make_root, random_corpus):
     root = make_root(random_corpus(1))
     first = dedup(root, method="minhash")

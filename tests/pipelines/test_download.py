@@ -225,14 +225,58 @@ def test_the_same_files_elsewhere_are_the_same_content(source, tmp_path):
         assert read_component(root, "arxiv").files[0].path == tmp_path / "moved" / "arxiv.jsonl.zst"
 
 
-def test_two_files_of_one_name_are_refused(tmp_path):
-    folder = tmp_path / "source" / "arxiv"
+def test_a_link_is_named_as_itself_and_noticed_once_it_leads_elsewhere(tmp_path):
+    folder, data = tmp_path / "source" / "arxiv", tmp_path / "data"
     folder.mkdir(parents=True)
     for number in (1, 2):
-        write_lines(tmp_path / "data" / str(number) / "part.jsonl.zst", [b'{"text": "%d"}' % number])
-        (folder / f"{number}.jsonl.zst").symlink_to(tmp_path / "data" / str(number) / "part.jsonl.zst")
-    with pytest.raises(UsageError, match=r"two files of one component are called part\.jsonl\.zst"):
-        take(tmp_path / "root", tmp_path / "source", ["arxiv"])
+        write_lines(data / str(number) / "part.jsonl.zst", [b'{"text": "%d"}' % number])
+        (folder / f"{number}.jsonl.zst").symlink_to(data / str(number) / "part.jsonl.zst")
+    (tmp_path / "latest").symlink_to(tmp_path / "source")
+    take(tmp_path / "root", tmp_path / "latest", ["arxiv"])
+    files = read_component(tmp_path / "root", "arxiv").files
+    assert [file.path for file in files] == [tmp_path / "latest" / "arxiv" / f"{n}.jsonl.zst" for n in (1, 2)]
+    assert [file.counts.name for file in files] == ["1.jsonl.zst", "2.jsonl.zst"]
+    assert take(tmp_path / "root", tmp_path / "latest", ["arxiv"]).up_to_date
+    before = [file.hash for file in files]
+    (folder / "2.jsonl.zst").unlink()
+    (folder / "2.jsonl.zst").symlink_to(data / "1" / "part.jsonl.zst")
+    assert not take(tmp_path / "root", tmp_path / "latest", ["arxiv"]).up_to_date
+    assert [file.hash for file in read_component(tmp_path / "root", "arxiv").files] == [before[0], before[0]]
+    (tmp_path / "newer" / "arxiv").mkdir(parents=True)
+    for number in (1, 2):
+        write_lines(tmp_path / "newer" / "arxiv" / f"{number}.jsonl.zst", [b'{"text": "new %d"}' % number])
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").symlink_to(tmp_path / "newer")
+    assert take(tmp_path / "root", tmp_path / "latest", ["arxiv"]).text_bytes == 10
+
+
+def test_folders_with_the_name_of_a_file_are_no_files(source, tmp_path):
+    (source / "github" / "c.jsonl.zst").mkdir()
+    take(tmp_path / "root", source)
+    names = [file.counts.name for file in read_component(tmp_path / "root", "github").files]
+    assert names == ["a.jsonl.zst", "b.jsonl.zst"]
+
+
+def test_a_name_that_is_no_text_is_refused(source, tmp_path):
+    odd = os.fsencode(source / "github") + b"/\xff.jsonl.zst"
+    (source / "github" / "a.jsonl.zst").rename(os.fsdecode(odd))
+    for way_in in (source, os.fsdecode(odd)):
+        with pytest.raises(UsageError, match=r"github/\\udcff\.jsonl\.zst' is no UTF-8"):
+            take(tmp_path / "root", way_in, ["github"])
+
+
+def test_a_source_that_has_nothing_leaves_what_was_there(source, tmp_path):
+    take(tmp_path / "root", source)
+    before = [read_component(tmp_path / "root", slug) for slug in ("arxiv", "github")]
+    write_lines(tmp_path / "less" / "github.jsonl.zst", [b'{"text": "other"}'])
+    with pytest.raises(SourceUnavailable, match="1 of 2 components could not be had"):
+        take(tmp_path / "root", tmp_path / "less")
+    assert read_component(tmp_path / "root", "arxiv") == before[0]
+    assert read_component(tmp_path / "root", "github") != before[1]
+    # What was there is of another source, and is never taken for this one.
+    with pytest.raises(SourceUnavailable):
+        take(tmp_path / "root", tmp_path / "less")
+    assert {row.slug: row.up_to_date for row in take(tmp_path / "root", source).components}["arxiv"]
 
 
 def test_components_are_numbered_in_the_order_of_the_catalog_then_ones_own(source, tmp_path):

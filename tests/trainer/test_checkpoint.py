@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 import torch
 
-from pile_toolkit.core.errors import CorruptData
+from pile_toolkit.core.errors import CorruptData, OutOfSpace, UsageError
 from trainer.checkpoint import (
+    FORMAT,
+    damage,
     find_checkpoints,
     keep_last,
     load_checkpoint,
@@ -14,6 +19,7 @@ from trainer.checkpoint import (
     read_checkpoint,
     save_checkpoint,
     training_state,
+    written_checkpoints,
 )
 from trainer.config import ModelConfig, OptimizerConfig
 from trainer.distributed import join_world
@@ -46,7 +52,7 @@ def trained(world, *, seed: int):
 
 def save(folder, world, step: int, *, seed: int = 1):
     state = training_state(*trained(world, seed=seed))
-    save_checkpoint(folder, step=step, sample=step * 8, training={"a": 1}, state=state, world=world)
+    save_checkpoint(folder, step=step, sample=step * 8, training={"a": 1}, metrics="abc", state=state, world=world)
     return {name: tensor.full_tensor().clone() for name, tensor in state.items()}
 
 
@@ -58,7 +64,7 @@ def test_every_parameter_and_moment_comes_back_and_continues_alike(tmp_path, wor
     state = training_state(model, optimizer)
     (checkpoint,) = find_checkpoints(tmp_path)
     load_checkpoint(checkpoint, state, world=world)
-    assert (checkpoint.step, checkpoint.sample, checkpoint.training) == (2, 16, {"a": 1})
+    assert (checkpoint.step, checkpoint.sample, checkpoint.training, checkpoint.metrics) == (2, 16, {"a": 1}, "abc")
     for name, tensor in state.items():
         assert torch.equal(tensor.full_tensor(), expected[name]), name
     # The third update of the restored optimizer is that of the original.
@@ -86,28 +92,88 @@ def test_what_was_cut_off_in_writing_is_never_taken(tmp_path, world):
     (tmp_path / ".step-00000004.tmp").mkdir()
     (tmp_path / "step-00000005").mkdir()
     assert [one.step for one in find_checkpoints(tmp_path)] == [1]
-    assert read_checkpoint(tmp_path / "step-00000003") is None
-    keep_last(tmp_path, 1)
-    assert not (tmp_path / ".step-00000004.tmp").exists()
+    assert "were written" in damage(read_checkpoint(tmp_path / "step-00000003"))
+    assert read_checkpoint(tmp_path / "step-00000002") is None
+    keep_last(tmp_path, 1, newest=3)
+    # Step 5, like step 2, is what a removal that was cut off has left.
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
-def test_a_flipped_byte_is_found_and_named(tmp_path, world):
-    save(tmp_path, world, 1)
-    (weights,) = (tmp_path / "step-00000001").glob("*.safetensors")
-    content = bytearray(weights.read_bytes())
+def flip_a_byte(path) -> None:
+    content = bytearray(path.read_bytes())
     content[-5] ^= 1
-    weights.write_bytes(content)
-    model, optimizer = trained(world, seed=2)
-    with pytest.raises(CorruptData, match=weights.name):
-        load_checkpoint(find_checkpoints(tmp_path)[0], training_state(model, optimizer), world=world)
+    path.write_bytes(content)
+
+
+def test_a_flipped_byte_and_a_file_too_many_are_found_and_named(tmp_path, world):
+    save(tmp_path, world, 1)
+    (checkpoint,) = find_checkpoints(tmp_path)
+    assert damage(checkpoint) is None
+    (weights,) = checkpoint.path.glob("*.safetensors")
+    flip_a_byte(weights)
+    assert damage(checkpoint, thorough=False) is None
+    assert f"{weights} is not as it was written" in damage(checkpoint)
+    # Of two ranks the second has no file to read here.
+    assert damage(checkpoint, rank=1, ranks=2) is None
+    weights.rename(weights.with_name("another.safetensors"))
+    assert "another.safetensors does not belong" in damage(checkpoint)
+    weights.with_name("another.safetensors").unlink()
+    assert "cannot be read: No such file" in damage(checkpoint)
+
+
+def test_a_manifest_that_cannot_be_read_costs_its_own_checkpoint_only(tmp_path, world):
+    for step in (1, 2):
+        save(tmp_path, world, step)
+    (tmp_path / "step-00000002" / "manifest.json").write_text("{")
+    said = []
+    assert [one.step for one in written_checkpoints(tmp_path, said.append)] == [1]
+    assert "step-00000002/manifest.json is not a manifest" in said[0]
+    assert [one.step for one in find_checkpoints(tmp_path)] == [1]
+
+
+def test_a_checkpoint_of_another_version_is_refused_and_not_passed_over(tmp_path, world):
+    save(tmp_path, world, 1)
+    manifest = tmp_path / "step-00000001" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
+    with pytest.raises(UsageError, match=rf"checkpoint of format 1, this version reads format {FORMAT}"):
+        find_checkpoints(tmp_path)
+
+
+def test_a_damaged_checkpoint_ahead_does_not_push_out_those_that_training_went_back_to(tmp_path, world):
+    for step in (10, 15):
+        save(tmp_path, world, step)
+    flip_a_byte(next((tmp_path / "step-00000015").glob("*.safetensors")))
+    for step in (12, 14):
+        save(tmp_path, world, step)
+        keep_last(tmp_path, 1, newest=step)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000014", "step-00000015"]
+    save(tmp_path, world, 15)
+    keep_last(tmp_path, 1, newest=15)
+    (checkpoint,) = find_checkpoints(tmp_path)
+    assert (checkpoint.step, damage(checkpoint)) == (15, None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_is_named_and_the_half_checkpoint_goes(tmp_path, world):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        with pytest.raises(OutOfSpace, match="the disk is full"):
+            save(disk, world, 1)
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_only_the_newest_are_kept(tmp_path, world):
     for step in (1, 2, 3, 10):
         save(tmp_path, world, step)
-    keep_last(tmp_path, None)
+    keep_last(tmp_path, None, newest=10)
     assert [one.step for one in find_checkpoints(tmp_path)] == [1, 2, 3, 10]
-    keep_last(tmp_path, 2)
+    keep_last(tmp_path, 2, newest=10)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000010"]
 
 

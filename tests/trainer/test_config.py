@@ -77,6 +77,9 @@ def test_an_override_has_the_type_of_its_field(key, typed, value):
         ({"data.sequence_length": 4096}, ["sequence_length 4096 is above model.max_positions 2048"]),
         ({"optimizer.min_learning_rate": 1}, ["min_learning_rate 1", "is above learning_rate 0.003"]),
         ({"train.precision": "fp8"}, ["'train.precision'", "fp8"]),
+        ({"optimizer.betas": "[0.9, 1.0]"}, ["'optimizer.betas[1]'", "< 1.0"]),
+        ({"optimizer.learning_rate": "inf"}, ["optimizer.learning_rate is inf, a finite number is needed"]),
+        ({"model.rotary_base": "nan"}, ["'model.rotary_base'", "> 0.0"]),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_by_its_path(overrides, said):

@@ -6,10 +6,12 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from pile_toolkit.core.errors import CorruptData, UsageError
+from trainer.checkpoint import FORMAT
 from trainer.config import ModelConfig
 from trainer.convert import export_huggingface, from_huggingface, load_model, to_huggingface
 from trainer.model import GPTNeoX
@@ -157,6 +159,13 @@ def test_the_exported_tokenizer_gives_its_own_ids_and_the_model_generates(tmp_pa
         ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"num_attention_heads": "four"}, "expected `int`, got `str`"),
+        ({"rope_parameters": ["default"]}, "rope_type is .'default'."),
+        ({"rope_parameters": {"rope_theta": "ten"}}, "rotary_base.*expected `float`, got `str`"),
+        ({"rope_parameters": {"rope_theta": None}}, "rotary_base.*expected `float`, got `null`"),
+        ({"hidden_act": ["gelu"]}, "hidden_act is .'gelu'."),
+        ({"hidden_size": 10**12, "num_attention_heads": 7}, "1000000000000 is not a multiple of heads 7"),
+        ({"hidden_size": 10**12}, "describes a model that cannot be"),
+        ({"intermediate_size": 10**30}, "describes a model that cannot be"),
     ],
 )
 def test_a_model_of_another_kind_is_refused_with_the_reason(tmp_path, changes, said):
@@ -174,8 +183,13 @@ def test_damaged_or_foreign_weights_are_corrupt_data(tmp_path):
     weights.write_bytes(whole[:1000])
     with pytest.raises(CorruptData, match=r"model\.safetensors"):
         load_model(tmp_path)
-    export_huggingface(ours(ModelConfig(**{**as_dict(SHAPE), "layers": 2})), SHAPE, tmp_path)
+    two_layers = ModelConfig(**{**as_dict(SHAPE), "layers": 2})
+    export_huggingface(ours(two_layers), ModelConfig(**{**as_dict(two_layers), "feed_forward_size": 96}), tmp_path)
     with pytest.raises(CorruptData, match="not those of its"):
+        load_model(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 1000000000'))
+    with pytest.raises(CorruptData, match=r"have 2 layers, those of its .* 1000000000"):
         load_model(tmp_path)
     weights.unlink()
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle could run anything")
@@ -187,3 +201,53 @@ def test_damaged_or_foreign_weights_are_corrupt_data(tmp_path):
 
 def as_dict(config: ModelConfig) -> dict:
     return {name: getattr(config, name) for name in config.__struct_fields__}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"model_type": "gpt_neox', b'{"a": "\xff"}', b'{"a": NaN}', b'{"a":' + b"[" * 10**5]
+)
+def test_a_configuration_that_is_no_json_object_is_corrupt_data(tmp_path, content):
+    export_huggingface(ours(), SHAPE, tmp_path)
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(CorruptData, match=r"config\.json is no JSON object"):
+        load_model(tmp_path)
+
+
+def test_weights_of_several_or_no_floating_types_are_refused(tmp_path):
+    export_huggingface(ours(dtype=torch.float32), SHAPE, tmp_path)
+    weights = tmp_path / "model.safetensors"
+    state = load_file(weights)
+    save_file({name: t.half() if t.ndim == 1 else t for name, t in state.items()}, weights)
+    with pytest.raises(UsageError, match=r"torch\.float16 and torch\.float32"):
+        load_model(tmp_path)
+    save_file({name: t.to(torch.int8) for name, t in state.items()}, weights)
+    with pytest.raises(UsageError, match=r"are torch\.int8"):
+        load_model(tmp_path)
+
+
+def test_other_weights_beside_a_whole_file_are_not_read(tmp_path):
+    model = ours(dtype=torch.float32)
+    export_huggingface(model, SHAPE, tmp_path)
+    save_file({"base_model.lora_A.weight": torch.zeros(2)}, tmp_path / "adapter_model.safetensors")
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path)(IDS), model(IDS))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda manifest: manifest["counts"].clear(), "does not say the step"),
+        (lambda manifest: manifest["key"]["parameters"].clear(), "does not say the shape"),
+        (lambda manifest: manifest["key"]["parameters"].update(recipe=[]), "does not say the shape"),
+    ],
+)
+def test_a_checkpoint_that_does_not_describe_its_model_is_corrupt_data(tmp_path, change, said):
+    manifest = {
+        "key": {"stage": "checkpoint", "format": FORMAT, "parameters": {"recipe": {"model": {}}}},
+        "outputs": [],
+        "counts": {"step": 1, "sample": 8, "metrics": ""},
+    }
+    change(manifest)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CorruptData, match=said):
+        load_model(tmp_path)

@@ -1,33 +1,84 @@
-"""The loss is the mean negative log-probability of the next token."""
+"""The loss is the mean negative log-probability of the next token, its gradient that of the formula, in any chunks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+from trainer import loss
 from trainer.loss import next_token_loss
 
 
-def reference(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+@pytest.fixture
+def three_rows_at_once(monkeypatch):
+    """Chunks that no number of tokens here is a multiple of, so that the last one is shorter."""
+    monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 3 * 33)
+
+
+def problem(dtype: torch.dtype, *, size: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Hidden states [2, 5, size], a head [33, size] and targets [2, 5]."""
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(2, 5, size, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    head = (2 * torch.randn(33, size, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
+    return hidden, head, torch.randint(0, 33, (2, 5), generator=generator)
+
+
+def reference(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> float:
+    logits = hidden.detach().double().numpy() @ head.detach().double().numpy().T
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_probability = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return -np.take_along_axis(log_probability, targets[..., None], axis=-1)[..., 0]
+    return -np.take_along_axis(log_probability, targets.numpy()[..., None], axis=-1).mean()
 
 
-def test_the_loss_equals_numpys():
-    random = np.random.default_rng(3)
-    logits, targets = random.normal(0, 4, (2, 5, 33)), random.integers(0, 33, (2, 5))
-    expected = reference(logits, targets)
-    given, wanted = torch.from_numpy(logits), torch.from_numpy(targets)
-    assert next_token_loss(given, wanted).item() == pytest.approx(expected.mean(), rel=1e-6)
-    each = next_token_loss(given, wanted, reduction="none")
-    assert each.shape == (2, 5)
-    np.testing.assert_allclose(each.numpy(), expected, rtol=1e-5)
+def plain(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The same by torch, with all logits at once."""
+    return functional.cross_entropy((hidden @ head.T).flatten(0, 1).float(), targets.flatten())
+
+
+@pytest.mark.usefixtures("three_rows_at_once")
+def test_the_loss_equals_numpys_and_its_gradient_the_difference_quotient():
+    hidden, head, targets = problem(torch.float64)
+    assert next_token_loss(hidden, head, targets).item() == pytest.approx(reference(hidden, head, targets), rel=1e-12)
+    assert torch.autograd.gradcheck(lambda *inputs: 3.0 * next_token_loss(*inputs, targets), (hidden, head))
+
+
+@pytest.mark.usefixtures("three_rows_at_once")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
+def test_loss_and_gradients_equal_torchs_cross_entropy(dtype, tolerance):
+    found, expected = problem(dtype), problem(dtype)
+    one, other = next_token_loss(*found), plain(*expected)
+    assert one.dtype == torch.float32
+    (one / 4).backward()
+    (other / 4).backward()
+    torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+    for mine, torchs in zip(found[:2], expected[:2], strict=True):
+        assert mine.grad.dtype == dtype
+        torch.testing.assert_close(mine.grad, torchs.grad, rtol=tolerance, atol=tolerance)
+
+
+def test_the_cut_into_chunks_and_the_wish_for_gradients_do_not_change_the_loss(monkeypatch):
+    given = problem(torch.float32)
+    whole = next_token_loss(*given).item()
+    monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 1)  # Less than a row: one at a time.
+    assert next_token_loss(*given).item() == pytest.approx(whole, rel=1e-6)
+    with torch.no_grad():
+        assert next_token_loss(*given).item() == pytest.approx(whole, rel=1e-6)
+
+
+def test_logits_of_any_size_give_a_finite_loss():
+    hidden, head, targets = problem(torch.float32)
+    with torch.no_grad():
+        hidden *= 1e4
+    loss_of_them = next_token_loss(hidden, head, targets)
+    assert loss_of_them.item() == pytest.approx(reference(hidden, head, targets), rel=1e-5)
+    loss_of_them.backward()
+    assert torch.isfinite(hidden.grad).all()
+    assert torch.isfinite(head.grad).all()
 
 
 def test_half_precision_logits_are_summed_in_float32():
-    logits = torch.zeros(1, 1, 4096, dtype=torch.bfloat16)
-    loss = next_token_loss(logits, torch.zeros(1, 1, dtype=torch.int64))
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(np.log(4096), rel=1e-6)
+    hidden, head = torch.zeros(1, 1, 4, dtype=torch.bfloat16), torch.zeros(4096, 4, dtype=torch.bfloat16)
+    found = next_token_loss(hidden, head, torch.zeros(1, 1, dtype=torch.int64))
+    assert found.item() == pytest.approx(np.log(4096), rel=1e-6)

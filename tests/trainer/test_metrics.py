@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from trainer.metrics import METRICS, MetricsLog, StepMetrics, ValidationMetrics, median_tokens_per_s, read_rows
+import pytest
+
+from trainer.metrics import (
+    METRICS,
+    MetricsLog,
+    StepMetrics,
+    ValidationMetrics,
+    last_step,
+    median_tokens_per_s,
+    metrics_hash,
+    read_rows,
+)
 
 
 def row(step: int, loss: float = 0.1) -> StepMetrics:
@@ -43,3 +54,33 @@ def test_an_unknown_byte_count_leaves_bits_per_byte_out(tmp_path):
     log.close()
     assert read_rows(tmp_path / METRICS) == [{"step": 1, "validation_loss": 2.5, "validation_tokens": 64}]
     assert median_tokens_per_s(tmp_path) == 0.0
+
+
+@pytest.mark.parametrize(
+    "torn", [b'{"step":4,"lo', b"\0\0\0\0\n", b'{"step":4\n', b"[4]\n", b'{"stop":4}\n', b'{"step":"\xff"}\n', b"\n"]
+)
+def test_what_a_power_cut_leaves_of_the_last_lines_is_no_row(tmp_path, torn):
+    write(tmp_path, range(1, 4), after=0)
+    whole = (tmp_path / METRICS).read_bytes()
+    (tmp_path / METRICS).write_bytes(whole + torn + whole)
+    assert [line["step"] for line in read_rows(tmp_path / METRICS)] == [1, 2, 3]
+    MetricsLog(tmp_path, step=3).close()
+    assert (tmp_path / METRICS).read_bytes() == whole
+
+
+def test_the_hash_of_the_rows_so_far_is_found_again_in_a_longer_log(tmp_path):
+    assert (metrics_hash(tmp_path, step=0), last_step(tmp_path)) == (metrics_hash(tmp_path, step=9), 0)
+    hashes = []
+    log = MetricsLog(tmp_path, step=0)
+    for step in (1, 2):
+        log.write(row(step))
+        hashes.append(log.sync())
+    log.close()
+    log = MetricsLog(tmp_path, step=2)
+    assert log.sync() == hashes[-1]
+    log.write(row(3))
+    log.write(ValidationMetrics(step=3, validation_loss=2.5, validation_tokens=64))
+    hashes.append(log.sync())
+    log.close()
+    assert [metrics_hash(tmp_path, step=step) for step in (1, 2, 3)] == hashes
+    assert len(set(hashes)) == last_step(tmp_path) == 3

@@ -1,0 +1,104 @@
+"""What is said of one document is what the tables of this very document say, whatever stages ran again since."""
+
+from __future__ import annotations
+
+import pytest
+
+from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.plan import Plan
+from pipelines.build import build
+from pipelines.dedup import dedup
+from pipelines.download import download
+from pipelines.keep_list import REASONS, read_keep_list
+from pipelines.why import explain
+
+WEIGHTS = {"pile-cc": 1.0, "arxiv": 2.5, "enron-emails": 0.5}
+SHARES = {"val_share": 0.2, "test_share": 0.1, "write_corpus": False}
+
+
+def test_every_document_is_told_what_the_tables_say_of_it(make_root, random_corpus):
+    root = make_root(random_corpus(2, 100))
+    dedup(root, method="minhash")
+    build(root, weights=WEIGHTS, **SHARES)
+    components, table = read_keep_list(root)
+    rows = table.to_pylist()
+    ids = [f"{components[r['component']].slug}/{components[r['component']].files[r['file']]}:{r['line']}" for r in rows]
+    plan = Plan.read(root)
+    planned = {plan.document_id(row): row for row in range(len(plan.table))}
+    for number, (document, row) in enumerate(zip(ids, rows, strict=True)):
+        told = explain(root, document)
+        assert (told.document, told.bytes, told.reason) == (document, row["bytes"], REASONS[row["reason"]])
+        assert (told.kept, told.cluster) == (row["cluster"] == number, ids[row["cluster"]])
+        assert told.cluster_documents == sum(other["cluster"] == row["cluster"] for other in rows)
+        assert told.kept == (document in planned)
+        if told.kept:
+            assert told.copies == plan.column("copies")[planned[document]]
+            assert f"build: split {told.split}, " in told.lines[-1]
+        else:
+            assert (told.split, told.copies) == (None, None)
+            assert told.cluster in told.lines[-1]
+
+
+def test_an_exact_duplicate_whose_twin_went_too_is_not_called_equal_to_what_stayed(make_root):
+    long = " ".join(f"w{number}" for number in range(200))
+    near = long.replace("w7 ", "W7 ")
+    root = make_root({"pile-cc": [long + " end"], "arxiv": [near, near]})
+    dedup(root, method="minhash")
+    lines = [explain(root, f"arxiv/arxiv.jsonl.zst:{line}").lines[-1] for line in (1, 2)]
+    kept = "pile-cc/pile-cc.jsonl.zst:1"
+    assert sorted(lines) == [
+        f"dedup: removed as exact duplicate of a near duplicate of {kept}",
+        f"dedup: removed as near duplicate of {kept}",
+    ]
+
+
+def test_a_file_that_came_later_does_not_pass_for_another(make_root, write_source):
+    root = make_root({"arxiv": {"b.jsonl.zst": ["bee"]}, "github": ["git"]})
+    dedup(root)
+    write_source(root.with_name("root-source"), {"arxiv": {"a.jsonl.zst": ["a text longer than that"]}})
+    download(root, components=["arxiv"], source=str(root.with_name("root-source")))
+    assert explain(root, "arxiv/b.jsonl.zst:1").bytes == 3
+    with pytest.raises(UsageError, match=r"'arxiv' had no file a\.jsonl\.zst when duplicates were sought") as error:
+        explain(root, "arxiv/a.jsonl.zst:1")
+    assert "b.jsonl.zst; pile dedup looks again" in error.value.hint
+    dedup(root)
+    assert explain(root, "arxiv/a.jsonl.zst:1").bytes == 23
+
+
+def test_a_plan_of_an_earlier_keep_list_says_nothing(make_root, write_source):
+    root = make_root({"arxiv": ["one"]})
+    dedup(root)
+    build(root, weights={"arxiv": 7}, val_share=0.0, test_share=0.0, write_corpus=False)
+    assert explain(root, "arxiv/arxiv.jsonl.zst:1").lines[-1] == "build: split train, 7 copies"
+    # Now pile-cc is component 0, which arxiv is in the plan.
+    write_source(root.with_name("root-source"), {"pile-cc": ["two"]})
+    download(root, components=["pile-cc"], source=str(root.with_name("root-source")))
+    dedup(root)
+    for document in ("arxiv/arxiv.jsonl.zst:1", "pile-cc/pile-cc.jsonl.zst:1"):
+        told = explain(root, document)
+        assert (told.split, told.copies, told.lines[-1]) == (None, None, "build: not run since deduplication")
+
+
+def test_file_names_with_odd_characters_make_ids_too(make_root):
+    names = ["a:1.jsonl.zst", "new\nline.jsonl.zst", "[x]*.jsonl.zst", "é ü.jsonl.zst"]
+    root = make_root({"arxiv": {name: [name] for name in names}})
+    dedup(root)
+    for name in names:
+        assert explain(root, f"arxiv/{name}:1").bytes == len(name.encode())
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ("arxiv", "is no document id"),
+        ("arxiv/arxiv.jsonl.zst:x", "is no document id"),
+        ("github/github.jsonl.zst:1", "component 'github' was not there when duplicates were sought"),
+        ("arxiv/arxiv.jsonl.zst:0", "had no document on line 0"),
+        (f"arxiv/arxiv.jsonl.zst:{10**40}", "had no document on line 1"),
+    ],
+)
+def test_an_id_of_nothing_is_refused(make_root, document, says):
+    root = make_root({"arxiv": ["one"]})
+    dedup(root)
+    with pytest.raises(UsageError, match=says):
+        explain(root, document)
