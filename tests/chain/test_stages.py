@@ -37,6 +37,17 @@ SMALL = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the undisturbed run was trained: the number of threads decides the last digits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def copied(undisturbed, tmp_path) -> Path:
     """A finished root that a test may damage."""
