@@ -1,5 +1,6 @@
 # make demo    the whole chain on the built-in sample: environment, corpus, tokenizer, shards, a small model, a report
 # make test    the suite, with the time of each part
+# make campaign  hundreds of kills, full disks, lost workers and flipped bits, and an hour of fuzzing: docs/reliability.md
 # make lint    ruff, mypy, import contracts
 # make train RECIPE=debug ROOT=pile-data
 # PIP_OPTIONS is handed to pip, for example an index with CPU builds of torch (README)
@@ -13,13 +14,18 @@ PILE := $(VENV)/bin/pile
 # In the environment, so that it holds for what builds the package as well.
 PIP := PIP_CONSTRAINT=$(abspath constraints.txt) $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_OPTIONS)
 
-.PHONY: demo test lint train clean
+.PHONY: demo test campaign lint train clean
 
 demo: $(VENV)/.installed-train
 	$(PILE) run pile.toml --root $(ROOT)
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest -q $(PYTEST_OPTIONS)
+
+# For example CAMPAIGN_OPTIONS="--kills 10 --fuzz-minutes 1", or --resume after an interruption.
+CAMPAIGN_OPTIONS ?= --kills 300 --disks 100 --workers 60 --flips 300 --fuzz-minutes 60
+campaign: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m tests.faults.campaign $(CAMPAIGN_OPTIONS) --out docs/reliability.md
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

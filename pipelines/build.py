@@ -15,10 +15,11 @@ import msgspec
 from pile_toolkit.core.components import read_component
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.lease import holding_root
+from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
 from pile_toolkit.core.plan import PLAN_FILE, SPLITS, PlanHeader, write_plan
 from pile_toolkit.core.seeds import KEY_RANGE, keyed_columns
-from pile_toolkit.core.stages import StageResult, stage_result
+from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tables import hash_columns
 from pipelines.corpus import CorpusResult, write_corpus_files
 from pipelines.download import present_slugs
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from pile_toolkit.core.console import Reporter
 
-FORMAT = 1
+FORMAT = 2
 
 
 class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +71,7 @@ class BuildResult(StageResult, frozen=True, kw_only=True):
     corpus: CorpusResult | None = None
 
 
+@holding_root
 def build(
     root: str | Path,
     *,
@@ -99,7 +101,7 @@ def build(
         inputs={"dedup": dedup_digest},
         parameters={"seed": seed, "weights": epochs, "val_share": val_share, "test_share": test_share},
     )
-    manifest = current_manifest(folder, key)
+    manifest = finished(folder, key)
     up_to_date = manifest is not None
     if manifest is None:
         components, keep_list = read_keep_list(root)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from pile_toolkit.core.config import nearest
-from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.errors import SourceUnavailable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +69,10 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ]
         found = "; ".join(filter(None, ways)) or "no way in is known"
         return f"{self.name}: {self.availability} (as of {self.status_date}); {found}"
+
+    def not_in(self, fact: str) -> SourceUnavailable:
+        """The error for a source that does not have it: the fact, and the ways that remain."""
+        return SourceUnavailable(f"{fact}. {self.ways_left()}", hint="name another source with --from")
 
 
 @functools.cache

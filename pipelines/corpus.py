@@ -21,9 +21,10 @@ from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.documents import DocumentWriter, decode_meta
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import fsync_folder
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.lease import holding_root
+from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
 from pile_toolkit.core.plan import SPLITS, Plan, file_tasks, read_file_rows
-from pile_toolkit.core.stages import StageResult, stage_result
+from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.download import pile_set_name
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pile_toolkit.core.console import Reporter
+    from pile_toolkit.core.manifest import Manifest
 
 FORMAT = 1
 # Buckets are read once and thrown away: speed before size.
@@ -59,6 +61,7 @@ def corpus_names(train_shards: int) -> list[str]:
     return [*train, "val.jsonl.zst", "test.jsonl.zst"]
 
 
+@holding_root
 def write_corpus_files(
     root: str | Path,
     *,
@@ -82,11 +85,11 @@ def write_corpus_files(
         inputs={"plan": planned.digest(), **inputs},
         parameters={"train_shards": train_shards},
     )
-    if manifest := current_manifest(folder, key):
+    if manifest := finished(folder, key):
         return stage_result(CorpusResult, folder, manifest, up_to_date=True)
     withdraw(folder)
     workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
-    with work_folder(folder, key) as work:
+    with work_folder(folder, key, needs_bytes=_needs_bytes(root, planned)) as work:
         dealt = _deal(Plan.read(root), work, train_shards, workers)
         written = _sort(work, dealt, train_shards, workers)
         names = [name for name, counts in written.items() if counts["documents"] or name.startswith("train/")]
@@ -97,6 +100,14 @@ def write_corpus_files(
     return stage_result(CorpusResult, folder, manifest, up_to_date=False)
 
 
+def _needs_bytes(root: Path, planned: Manifest) -> int:
+    """About what buckets and files need beside each other, if the corpus compresses as its components do."""
+    components = [read_component(root, slug) for slug in downloaded_slugs(root)]
+    stored_bytes = sum(file.path.stat().st_size for item in components for file in item.files)
+    text_bytes = sum(item.text_bytes for item in components)
+    return 2 * planned.counts["bytes"] * stored_bytes // max(text_bytes, 1)
+
+
 def _deal(plan: Plan, work: Path, train_shards: int, workers: Workers) -> list[str]:
     tasks = file_tasks(plan, "deal", train_shards)
     run_tasks(deal_file, tasks, work=work, workers=workers, label="corpus, pass 1", unit="bytes")
@@ -105,7 +116,7 @@ def _deal(plan: Plan, work: Path, train_shards: int, workers: Workers) -> list[s
 
 def deal_file(folder: Path, root: str, component: int, file: int, train_shards: int) -> int:
     """A task of pass 1: every copy of one file's documents into `<bucket>.zst`. Returns the number of copies."""
-    plan = Plan.read(Path(root))
+    plan = Plan.read_file(Path(root), component, file)
     rows = plan.rows_of(component, file)
     # Copies of a row stand in sequence and rows ascend, as their texts come.
     places = zip(*plan.copies_of(rows), strict=True)
@@ -119,7 +130,7 @@ def deal_file(folder: Path, root: str, component: int, file: int, train_shards: 
             while place is not None and place[0] == planned.row:
                 _, copy, key = map(int, place)
                 bucket = (key * train_shards >> 64) if split == 0 else train_shards + split - 1
-                header = _HEADER.pack(key, planned.row, copy, len(text), len(meta))
+                header = _HEADER.pack(key, plan.first_row + planned.row, copy, len(text), len(meta))
                 buckets.write(bucket, header, text, meta)
                 copies += 1
                 place = next(places, None)

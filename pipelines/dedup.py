@@ -12,9 +12,10 @@ import msgspec
 from pile_toolkit.core.components import ComponentDocuments, read_component
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, withdraw
+from pile_toolkit.core.lease import holding_root
+from pile_toolkit.core.manifest import StageKey, describe, publish, withdraw
 from pile_toolkit.core.plan import PlanComponent
-from pile_toolkit.core.stages import StageResult, stage_result
+from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.download import present_slugs
 from pipelines.fingerprints import fingerprint_file, gather_rows, gather_signatures
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
     from pile_toolkit.core.console import Reporter
 
-FORMAT = 1
+FORMAT = 2
+# Of the fingerprints and of the keep-list made of them.
+TABLE_BYTES_PER_DOCUMENT = 160
 Method = Literal["none", "exact", "minhash"]
 
 
@@ -60,6 +63,7 @@ class DedupResult(StageResult, frozen=True, kw_only=True):
     components: dict[str, ComponentDedup]
 
 
+@holding_root
 def dedup(
     root: str | Path,
     *,
@@ -84,7 +88,7 @@ def dedup(
         raise UsageError(f"{root} has no components yet", hint=f"pile download --all --from sample: --root {root}")
     folder = root / "dedup"
     key = _key(components, method, threshold, num_perm)
-    if manifest := current_manifest(folder, key):
+    if manifest := finished(folder, key):
         return stage_result(DedupResult, folder, manifest, up_to_date=True)
     if method == "minhash":
         # What cannot be banded is refused before hours of signatures, not after.
@@ -92,7 +96,9 @@ def dedup(
     withdraw(folder)
     signature = {"num_perm": num_perm, "seed": SIGNATURE_SEED} if method == "minhash" else None
     workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
-    with work_folder(folder, key) as work:
+    documents = sum(item.documents for item in components)
+    bytes_per_document = TABLE_BYTES_PER_DOCUMENT + (4 * num_perm if signature else 0)
+    with work_folder(folder, key, needs_bytes=documents * bytes_per_document) as work:
         columns, signatures = _fingerprints(components, signature, work, workers)
         cluster, reason = _decide(columns, signatures, method, threshold)
         columns.update(cluster=cluster, reason=reason)
@@ -162,11 +168,11 @@ def _decide(
         return np.arange(count, dtype=np.uint64), reason
     _, first, group = np.unique(columns["text_hash"], axis=0, return_index=True, return_inverse=True)
     same_text = [(int(row), int(first[number])) for row, number in enumerate(group.ravel()) if row != first[number]]
-    exact = np.array(join_pairs(count, same_text, rank.tolist()), dtype=np.uint64)
+    exact = np.array(join_pairs(count, same_text, rank), dtype=np.uint64)
     cluster = exact
     if signatures is not None:
         near = near_duplicate_pairs(signatures, threshold=threshold, seed=SIGNATURE_SEED)
-        cluster = np.array(join_pairs(count, itertools.chain(same_text, near), rank.tolist()), dtype=np.uint64)
+        cluster = np.array(join_pairs(count, itertools.chain(same_text, near), rank), dtype=np.uint64)
     own = np.arange(count, dtype=np.uint64)
     reason[cluster != own] = REASONS.index("near duplicate")
     # Of two equal texts one may be kept nowhere: the other of them is named exact, the first near.

@@ -16,7 +16,9 @@ from pile_toolkit.core.components import component_documents, component_folder, 
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.documents import Document, read_records, write_json_lines
 from pile_toolkit.core.errors import CorruptData, PileError, SourceUnavailable
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, put_back, read_manifest, withdraw
+from pile_toolkit.core.lease import holding_root
+from pile_toolkit.core.manifest import StageKey, describe, publish, put_back, read_manifest, withdraw
+from pile_toolkit.core.stages import finished
 from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.catalog import Component, components, select
 from pipelines.sources import Source, parse_sources
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from pile_toolkit.core.components import ComponentDocuments
     from pile_toolkit.core.console import Reporter
 
-FORMAT = 1
+FORMAT = 2
 REJECTS = "rejects.jsonl"
 
 
@@ -60,6 +62,7 @@ class DownloadResult(msgspec.Struct, frozen=True, kw_only=True):
     components: list[ComponentDownload]
 
 
+@holding_root
 def download(
     root: str | Path,
     *,
@@ -78,15 +81,15 @@ def download(
     root = Path(root)
     sources = parse_sources(source)
     workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
-    rows, missing = [], {}
+    rows: list[ComponentDownload] = []
+    missing: dict[str, SourceUnavailable] = {}
     for component in select(components):
         try:
             rows.append(_download_one(root, component, sources(component.slug), workers, max_rejects))
         except SourceUnavailable as error:
-            missing[component.slug] = str(error)
+            missing[component.slug] = error
     if missing:
-        listed = "\n".join(f"- {slug}: {reason}" for slug, reason in missing.items())
-        raise SourceUnavailable(f"{len(missing)} of {len(rows) + len(missing)} components could not be had:\n{listed}")
+        raise _missing(missing, len(rows), reporter)
     return DownloadResult(
         folder=str(root / "components"),
         up_to_date=all(row.up_to_date for row in rows),
@@ -97,13 +100,26 @@ def download(
     )
 
 
+def _missing(missing: Mapping[str, SourceUnavailable], had: int, reporter: Reporter) -> SourceUnavailable:
+    """One sentence on all that could not be had; of several, the reason of each is said before it."""
+    slug, first = next(iter(missing.items()))
+    if len(missing) > 1:
+        for other, error in missing.items():
+            reporter.say(f"{other}: {error.message}")
+    return SourceUnavailable(
+        f"{len(missing)} of {had + len(missing)} components could not be had: {', '.join(missing)}; "
+        f"{slug} because {first.message}",
+        hint=first.hint,
+    )
+
+
 def _download_one(
     root: Path, component: Component, source: Source, workers: Workers, max_rejects: int
 ) -> ComponentDownload:
     started_at = time.time()
     folder = component_folder(root, component.slug)
     key = StageKey(stage="download", format=FORMAT, parameters={"component": component.slug, **source.parameters()})
-    manifest = current_manifest(folder, key)
+    manifest = finished(folder, key)
     up_to_date = manifest is not None
     if manifest is None:
         paths = _fetch(source, component, folder, workers.reporter)
@@ -112,6 +128,8 @@ def _download_one(
             hashes = [output.hash for output in outputs]
             surveyed = _survey(component.slug, paths, hashes, work, workers)
             counts = _counts(surveyed, folder, max_rejects)
+            if (folder / REJECTS).exists():
+                outputs.append(describe(folder, folder / REJECTS))
             manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     documents = component_documents(root, component.slug, manifest)
     _refuse_rejects(documents.rejects, max_rejects, folder)
@@ -136,7 +154,7 @@ def _fetch(source: Source, component: Component, folder: Path, reporter: Reporte
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return source.fetch(component, folder, reporter)
-    except PileError:
+    except (PileError, OSError):
         # Sources write only what they have whole: nothing was replaced.
         if before is not None:
             put_back(folder, before)

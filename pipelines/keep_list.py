@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pile_toolkit.core.plan import PlanComponent
-from pile_toolkit.core.tables import read_table, write_table
+from pile_toolkit.core.tables import TableFile, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,13 @@ def write_keep_list(path: Path, components: list[PlanComponent], columns: Mappin
     write_table(path, schema(), columns, components)
 
 
+def open_keep_list(root: Path) -> TableFile:
+    """The table of a root, to be read in part; its header is the components. Raises as `read_keep_list` does."""
+    command = f"pile dedup --root {root}"
+    path = root / "dedup" / KEEP_LIST_FILE
+    return TableFile(path, schema(), list[PlanComponent], name="keep-list", command=command)
+
+
 def read_keep_list(root: Path) -> tuple[list[PlanComponent], pa.Table]:
     """The components and the table of a root. Raises UsageError where deduplication has not run."""
-    command = f"pile dedup --root {root}"
-    return read_table(root / "dedup" / KEEP_LIST_FILE, schema(), list[PlanComponent], name="keep-list", command=command)
+    return open_keep_list(root).read()

@@ -1,27 +1,31 @@
-"""What stands behind `--from` in, the document files of a component out: sample:, a folder, a URL or hf://owner/name.
+"""What stands behind `--from` in, a component's files out: sample:, a folder, an archive, a URL or hf://owner/name.
 
-A folder's files are pointed at, not copied; a URL's land in `raw/`; the sample and a Hugging Face dataset are written
-as `00.jsonl.zst`. What a source does not have is SourceUnavailable with the ways that remain, never something else.
+A folder's files are pointed at, not copied, links in it are followed: it is the user's own. Those of an archive
+(pipelines/archived.py: .tar, also with .gz, .bz2, .xz or .zst, and .zip) and of a URL land in `raw/`; the sample and a
+Hugging Face dataset (pipelines/hub.py) are written as `00.jsonl.zst`. What a source does not have is SourceUnavailable
+with the ways that remain, never something else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-import zstandard
-
+from pile_toolkit.core.archives.reading import is_archive
 from pile_toolkit.core.documents import DocumentWriter
-from pile_toolkit.core.errors import CorruptData, SourceUnavailable, UsageError
+from pile_toolkit.core.errors import SourceUnavailable, UsageError
+from pile_toolkit.core.masks import mask_url
+from pipelines.archived import ArchiveSource
 from pipelines.catalog import component as catalog_component
-from pipelines.catalog import named
+from pipelines.hub import HubSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from pile_toolkit.core.console import Reporter
     from pile_toolkit.core.remote import RetryPolicy
@@ -31,7 +35,10 @@ SUFFIX = ".jsonl.zst"
 DOCUMENTS_FILE = f"00{SUFFIX}"
 SUMS_FILE = "SHA256SUMS"
 DEFAULT = "default"
-KNOWN_FORMS = "sample:, a folder, https://host/folder/ (mirrors after it, with spaces), hf://owner/name"
+KNOWN_FORMS = (
+    "sample:, a folder, https://host/folder/ (mirrors after it, with spaces), hf://owner/name, "
+    "or a .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst or .zip of a folder"
+)
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _SUMS_LINE = re.compile(r"(?P<sha256>[0-9A-Fa-f]{64}) [ *](?:\./)?(?P<name>.+)")
 
@@ -82,7 +89,7 @@ class FolderSource:
         """Points at the files. Raises SourceUnavailable where there are none, UsageError where it is unclear which."""
         files = self._files()
         if not files:
-            raise _nothing_for(component, f"{self.path} has neither {self.slug}{SUFFIX} nor {self.slug}/*{SUFFIX}")
+            raise component.not_in(f"{self.path} has neither {self.slug}{SUFFIX} nor {self.slug}/*{SUFFIX}")
         return files
 
     def _files(self) -> list[Path]:
@@ -107,8 +114,6 @@ class UrlSource:
 
     def parameters(self) -> dict[str, Any]:
         """The addresses without what is secret in them."""
-        from pile_toolkit.core.remote import mask_url
-
         return {"from": " ".join(map(mask_url, self.addresses()))}
 
     def fetch(self, component: Component, folder: Path, reporter: Reporter) -> list[Path]:
@@ -129,7 +134,7 @@ class UrlSource:
                     policy=self.policy,
                 )
         except SourceUnavailable as error:
-            raise _nothing_for(component, error.message) from error
+            raise component.not_in(error.message) from error
         return [target]
 
     def addresses(self) -> list[str]:
@@ -180,97 +185,51 @@ def _progress(reporter: Reporter, label: str, stack: contextlib.ExitStack) -> Ca
     return on_progress
 
 
-@dataclass(frozen=True, kw_only=True)
-class HubSource:
-    """The rows of a Hugging Face dataset whose `meta.pile_set_name` is the component's; `name` is owner/name."""
-
-    name: str
-    revision: str | None = None
-    split: str = "train"
-
-    def parameters(self) -> dict[str, Any]:
-        """Which dataset; without a revision it is the newest one at the time of the download."""
-        return {"from": f"hf://{self.name}", "revision": self.revision, "split": self.split}
-
-    def fetch(self, component: Component, folder: Path, reporter: Reporter) -> list[Path]:
-        """Streams the split once and writes the component's rows, in the dataset's order, as one file.
-
-        Raises SourceUnavailable where the dataset cannot be read or holds no such row, CorruptData for a row that is
-        no document.
-        """
-        path, rows, label = folder / DOCUMENTS_FILE, 0, f"{component.slug} from {self.name}"
-        with reporter.progress(label, total=0, unit="rows") as advance, DocumentWriter(path) as writer:
-            for rows, row in enumerate(self._rows(component), start=1):
-                text, meta = self._document(rows, row)
-                if named(meta["pile_set_name"]) == component:
-                    writer.write(text, meta)
-                advance(1)
-            if writer.documents == 0:
-                fact = f"none of the {rows:,} rows of {self.name} has meta.pile_set_name '{component.name}'"
-                raise _nothing_for(component, fact)
-        return [path]
-
-    def _rows(self, component: Component) -> Iterator[dict[str, Any]]:
-        try:
-            from datasets import load_dataset
-            from datasets.exceptions import DatasetsError
-        except ImportError as error:
-            raise UsageError(
-                "hf:// needs the package datasets, which is not installed", hint="pip install 'pile-toolkit[hub]'"
-            ) from error
-        try:
-            try:
-                rows = load_dataset(self.name, revision=self.revision, split=self.split, streaming=True)
-            except ValueError as error:
-                raise UsageError(f"hf://{self.name} cannot be read as asked: {error}") from error
-            yield from rows
-        except (OSError, DatasetsError) as error:
-            raise _nothing_for(component, f"hf://{self.name} cannot be read: {error}") from error
-        # What the library makes of bad JSON, of an empty or cut file, and of a file that is no zstd.
-        except (ValueError, RuntimeError, StopIteration, zstandard.ZstdError) as error:
-            raise CorruptData(f"hf://{self.name} holds a damaged file: {error}") from error
-
-    def _document(self, number: int, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        text, meta = row.get("text"), row.get("meta")
-        if isinstance(text, str) and isinstance(meta, dict) and isinstance(meta.get("pile_set_name"), str):
-            return text, meta
-        columns = ", ".join(f"{name} ({type(value).__name__})" for name, value in row.items())
-        raise CorruptData(
-            f"row {number:,} of hf://{self.name} is no document of the Pile: text and meta.pile_set_name are wanted, "
-            f"its columns are {columns}",
-            hint="choose a dataset that keeps meta.pile_set_name",
-        )
-
-
 def parse_source(text: str, *, slug: str) -> Source:
     """One way in for one component. Raises UsageError for a form that is not known and a folder that is not there."""
     if text == "sample:":
         return SampleSource()
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return _folder_source(text, slug)
+        return _local_source(text, slug)
     if scheme in ("http", "https"):
         return _url_source(text, slug)
     if scheme == "hf":
         return _hub_source(text, rest)
-    raise UsageError(f"'{scheme}://' is no way in", hint=f"known are: {KNOWN_FORMS}")
+    raise UsageError(f"'{mask_url(text).partition('://')[0]}://' is no way in", hint=f"known are: {KNOWN_FORMS}")
 
 
 def _url_source(text: str, slug: str) -> UrlSource:
     urls = tuple(text.split())
     if strange := [url for url in urls if not url.startswith(("http://", "https://"))]:
-        raise UsageError(f"'{strange[0]}' is no mirror of {urls[0]}", hint='"https://first/ https://second/"')
+        fact = f"'{mask_url(strange[0])}' is no mirror of {mask_url(urls[0])}"
+        raise UsageError(fact, hint='"https://first/ https://second/"')
+    for url in urls:
+        _refuse_unusable(url)
     return UrlSource(urls=urls, slug=slug)
 
 
-def _folder_source(text: str, slug: str) -> FolderSource:
+def _refuse_unusable(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False  # Its words quote the address, password and all.
+    if not usable:
+        hint = "a password with / ? # @ or : in it is percent-encoded: %2F %3F %23 %40 %3A" if "@" in url else None
+        raise UsageError(f"'{mask_url(url)}' is no usable address", hint=hint)
+
+
+def _local_source(text: str, slug: str) -> Source:
     path = Path(text).expanduser().absolute()
     _refuse_unwritable_name(path)
     if not path.exists():
         hint = "did you mean 'sample:'?" if text.lower() == "sample" else f"known forms: {KNOWN_FORMS}"
         raise UsageError(f"there is no folder {path}", hint=hint)
+    if path.is_file() and is_archive(path.name):
+        return ArchiveSource(path=path, slug=slug)
     if path.is_file() and not path.name.endswith(SUFFIX):
-        raise UsageError(f"{path} is not a {SUFFIX} file", hint=f"known forms: {KNOWN_FORMS}")
+        raise UsageError(f"{path} is neither a {SUFFIX} file nor an archive", hint=f"known forms: {KNOWN_FORMS}")
     return FolderSource(path=path, slug=slug)
 
 
@@ -280,6 +239,9 @@ def _refuse_unwritable_name(path: Path) -> None:
     except UnicodeEncodeError:
         # Manifests and document ids are text.
         raise UsageError(f"the file name {str(path)!r} is no UTF-8", hint="rename it") from None
+    # Messages, rejects and document ids are lines.
+    if not path.name.isprintable() and any(unicodedata.category(char) == "Cc" for char in path.name):
+        raise UsageError(f"the file name {str(path)!r} has control characters", hint="rename it")
 
 
 def _hub_source(text: str, rest: str) -> HubSource:
@@ -287,7 +249,9 @@ def _hub_source(text: str, rest: str) -> HubSource:
     options = parse_qs(query, keep_blank_values=True)
     match = _HUB_NAME.fullmatch(name)
     if match is None or not options.keys() <= {"split"}:
-        raise UsageError(f"'{text}' names no dataset", hint="hf://owner/name, hf://owner/name@revision?split=train")
+        raise UsageError(
+            f"'{mask_url(text)}' names no dataset", hint="hf://owner/name, hf://owner/name@revision?split=train"
+        )
     return HubSource(name=match["name"], revision=match["revision"], split=options.get("split", ["train"])[-1])
 
 
@@ -308,7 +272,7 @@ def parse_sources(setting: str | Mapping[str, str]) -> Callable[[str], Source]:
             raise UsageError(f"no source is named for '{slug}'", hint='from = { default = "sample:" }')
         if _is_one_file(text) and owner.setdefault(text, slug) != slug:
             raise UsageError(
-                f"{text} is one file and cannot be both '{owner[text]}' and '{slug}'",
+                f"{mask_setting(text)} is one file and cannot be both '{owner[text]}' and '{slug}'",
                 hint="name one component, or a folder that has a file for each",
             )
         return parse_source(text, slug=slug)
@@ -316,9 +280,13 @@ def parse_sources(setting: str | Mapping[str, str]) -> Callable[[str], Source]:
     return source_of
 
 
+def mask_setting(setting: str | Mapping[str, str]) -> Any:
+    """A `from` as it may be shown and stored: the addresses in it without passwords and keys."""
+    if isinstance(setting, str):
+        # Only addresses hold blanks that do not count; of a folder they are part of the name.
+        return " ".join(map(mask_url, setting.split())) if "://" in setting else setting
+    return {slug: mask_setting(text) for slug, text in setting.items()}
+
+
 def _is_one_file(text: str) -> bool:
     return any(urlsplit(part).path.endswith(SUFFIX) for part in text.split())
-
-
-def _nothing_for(component: Component, fact: str) -> SourceUnavailable:
-    return SourceUnavailable(f"{fact}. {component.ways_left()}", hint="name another source with --from")

@@ -11,12 +11,11 @@ import msgspec
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
 from pile_toolkit.core.plan import SPLITS, Plan
-from pipelines.keep_list import REASONS, read_keep_list
+from pipelines.keep_list import REASONS, open_keep_list
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pile_toolkit.core.plan import PlanComponent
+    from pile_toolkit.core.tables import TableFile
 
 # A file's name may hold anything but a slash.
 _ID = re.compile(r"(?P<slug>[^/]+)/(?P<file>[^/]+):(?P<line>[0-9]+)")
@@ -43,29 +42,25 @@ def explain(root: str | Path, document_id: str) -> Decisions:
     if parts is None:
         raise UsageError(f"{document_id!r} is no document id", hint="<slug>/<file>:<line>, e.g. arxiv/00.jsonl.zst:17")
     slug, file, line = parts["slug"], parts["file"], int(parts["line"])
-    components, table = read_keep_list(root)
-    columns = {
-        name: table.column(name).to_numpy() for name in ("component", "file", "line", "bytes", "cluster", "reason")
-    }
-    rows = _rows(columns, _numbers(components, slug, file), line)
-    if not rows.size:
+    table = open_keep_list(root)
+    row = _row(table, _numbers(table.header, slug, file), line)
+    if row is None:
         raise UsageError(f"{file} of '{slug}' had no document on line {line:,} when duplicates were sought")
-    row = int(rows[0])
-    kept_row = int(columns["cluster"][row])
-    reason = REASONS[columns["reason"][row]]
+    found = table.rows(range(row, row + 1)).to_pylist()[0]
+    reason = REASONS[found["reason"]]
+    stays = table.rows(range(found["cluster"], found["cluster"] + 1)).to_pylist()[0]
     split, copies = _planned(root, slug, file, line) if reason == "kept" else (None, None)
-    hashes = table.column("text_hash")
     decided: dict[str, Any] = {
         "document": document_id,
-        "bytes": int(columns["bytes"][row]),
+        "bytes": found["bytes"],
         "kept": reason == "kept",
         "reason": reason,
-        "cluster": _name(components, columns, kept_row),
-        "cluster_documents": int((columns["cluster"] == kept_row).sum()),
+        "cluster": _name(table.header, stays),
+        "cluster_documents": _members(table, found["cluster"]),
         "split": split,
         "copies": copies,
     }
-    return Decisions(**decided, lines=_lines(decided, same_text=hashes[row] == hashes[kept_row]))
+    return Decisions(**decided, lines=_lines(decided, same_text=found["text_hash"] == stays["text_hash"]))
 
 
 def _numbers(components: list[PlanComponent], slug: str, file: str) -> tuple[int, int]:
@@ -85,29 +80,38 @@ def _known(names: list[str]) -> str:
     return f"known then: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}; pile dedup looks again"
 
 
-def _rows(columns: dict[str, Any], numbers: tuple[int, int], line: int) -> np.ndarray:
+def _row(table: TableFile, numbers: tuple[int, int], line: int) -> int | None:
+    """The row of a document, found without a look at those of other files."""
     import numpy as np
 
     component, file = numbers
-    return np.flatnonzero((columns["component"] == component) & (columns["file"] == file) & (columns["line"] == line))
+    rows = table.find(component=component, file=file)
+    places = np.flatnonzero(table.rows(rows, ["line"]).column("line").to_numpy() == line)
+    return rows.start + int(places[0]) if places.size else None
 
 
-def _name(components: list[PlanComponent], columns: dict[str, Any], row: int) -> str:
-    component = components[columns["component"][row]]
-    return f"{component.slug}/{component.files[columns['file'][row]]}:{columns['line'][row]}"
+def _members(table: TableFile, cluster: int) -> int:
+    return sum(int((some.column("cluster").to_numpy() == cluster).sum()) for _, some in table.groups(["cluster"]))
+
+
+def _name(components: list[PlanComponent], row: dict[str, Any]) -> str:
+    component = components[row["component"]]
+    return f"{component.slug}/{component.files[row['file']]}:{row['line']}"
 
 
 def _planned(root: Path, slug: str, file: str, line: int) -> tuple[str | None, int | None]:
     """(split, copies) of a kept document; (None, None) where no plan was built from this very keep-list."""
+    import numpy as np
+
     kept, built = read_manifest(root / "dedup"), read_manifest(root / "plan")
     if kept is None or built is None or built.key.inputs.get("dedup") != kept.digest():
         return None, None
     plan = Plan.read(root)
-    columns = {name: plan.column(name) for name in ("component", "file", "line")}
-    rows = _rows(columns, _numbers(plan.header.components, slug, file), line)
-    if not rows.size:
+    part = plan.part(*_numbers(plan.header.components, slug, file))
+    places = np.flatnonzero(part.column("line") == line)
+    if not places.size:
         return None, None
-    return SPLITS[plan.column("split")[rows[0]]], int(plan.column("copies")[rows[0]])
+    return SPLITS[part.column("split")[places[0]]], int(part.column("copies")[places[0]])
 
 
 def _lines(decided: dict[str, Any], *, same_text: bool) -> list[str]:

@@ -183,11 +183,20 @@ def _check_sequences(path: Path, index: ShardIndex, first: int, data_bytes: int,
 
 def _check_documents(path: Path, index: ShardIndex, documents_at: int) -> None:
     for first in range(0, len(index.doc_idx), _CHECK_ROWS):
-        bounds = index.doc_idx[first : first + _CHECK_ROWS]
+        # One before as well, so that the order holds across the pieces.
+        start = max(first - 1, 0)
+        bounds = index.doc_idx[start : first + _CHECK_ROWS]
         outside = (bounds < 0) | (bounds > len(index))
         if outside.any():
             row = int(np.argmax(outside))
             raise CorruptData(
-                f"{path} says at byte {documents_at + 8 * (first + row)} that a document starts at sequence "
+                f"{path} says at byte {documents_at + 8 * (start + row)} that a document starts at sequence "
                 f"{bounds[row]:,} of {len(index):,}"
+            )
+        backwards = bounds[1:] < bounds[:-1]
+        if backwards.any():
+            row = int(np.argmax(backwards)) + 1
+            raise CorruptData(
+                f"{path} says at byte {documents_at + 8 * (start + row)} that document {start + row:,} starts at "
+                f"sequence {bounds[row]:,} and the one before it at {bounds[row - 1]:,}: they must rise"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import subprocess
 import time
@@ -15,6 +16,7 @@ import zstandard
 
 from pile_toolkit.core.components import ComponentDocuments, component_folder, read_component
 from pile_toolkit.core.documents import Document, DocumentWriter, read_records
+from pile_toolkit.core.lease import Lease, hold_root
 from pile_toolkit.core.manifest import StageKey, describe, publish
 from pile_toolkit.core.plan import PLAN_FILE, SPLITS, Plan, PlanComponent, PlanHeader, schema, write_plan
 from pile_toolkit.core.seeds import text_hash
@@ -115,6 +117,17 @@ def put_plan(
 
 
 @contextlib.contextmanager
+def held_by_another_run(root: Path) -> Iterator[Lease]:
+    """`root` held for this block by a run that this thread's own calls do not belong to."""
+    context, held = contextvars.Context(), hold_root(root)
+    lease = context.run(held.__enter__)
+    try:
+        yield lease
+    finally:
+        context.run(held.__exit__, None, None, None)
+
+
+@contextlib.contextmanager
 def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
     """A real file system of `size_bytes` mounted on `folder`; the test skips where this user may not mount."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,3 +143,8 @@ def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
         if subprocess.run(["umount", str(folder)], capture_output=True).returncode != 0:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
             pytest.fail(f"a file on {folder} was left open")
+
+
+def resize_disk(folder: Path, *, size_bytes: int) -> None:
+    """Gives a small disk another size, in place."""
+    subprocess.run(["mount", "-o", f"remount,size={size_bytes}", str(folder)], check=True, capture_output=True)

@@ -10,9 +10,10 @@ import msgspec
 
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.lease import holding_root
+from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
 from pile_toolkit.core.plan import SPLITS, Plan, iter_texts
-from pile_toolkit.core.stages import StageResult, stage_result
+from pile_toolkit.core.stages import StageResult, finished, stage_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,7 @@ class TokenizerResult(StageResult, frozen=True, kw_only=True):
     tokenizer: str
 
 
+@holding_root
 def train_on_plan(
     root: str | Path, *, vocab_size: int = 50257, max_space_run: int = 24, reporter: Reporter = SILENT
 ) -> TokenizerResult:
@@ -58,7 +60,7 @@ def train_on_plan(
     folder = root / "tokenizer"
     parameters = {"vocab_size": vocab_size, "max_space_run": max_space_run}
     key = StageKey(stage="tokenizer", format=FORMAT, inputs={"plan": planned.digest()}, parameters=parameters)
-    if manifest := current_manifest(folder, key):
+    if manifest := finished(folder, key):
         return stage_result(TokenizerResult, folder, manifest, up_to_date=True)
     plan = Plan.read(root)
     train = plan.column("split") == SPLITS.index("train")

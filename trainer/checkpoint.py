@@ -8,24 +8,25 @@ One that was damaged later is found by size and hash, and never loaded.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 import shutil
 import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed.checkpoint as dcp
 
 from pile_toolkit.core.errors import CorruptData, UsageError
-from pile_toolkit.core.files import fsync_folder, hash_file, naming_full_disks, remove
+from pile_toolkit.core.files import fsync_file, fsync_folder, hash_file, naming_full_disks, remove
 from pile_toolkit.core.manifest import MANIFEST, OutputFile, StageKey, describe, publish, read_manifest, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from torch import Tensor, nn
 
@@ -96,6 +97,12 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         step, sample, metrics = (manifest.counts[name] for name in ("step", "sample", "metrics"))
     except KeyError as error:
         raise CorruptData(f"{path / MANIFEST} does not say the {error.args[0]}") from error
+    if not (isinstance(step, int) and isinstance(sample, int) and isinstance(metrics, str)):
+        raise CorruptData(f"{path / MANIFEST} says of step, sample or metrics what is none")
+    for file in manifest.outputs:
+        # A checkpoint may come from anywhere: its manifest names no file but its own.
+        if file.path != Path(file.path).name or file.path in (".", ".."):
+            raise CorruptData(f"{path / MANIFEST} names {file.path!r}, which does not lie in its folder")
     return Checkpoint(
         path=path,
         step=step,
@@ -120,6 +127,9 @@ def damage(checkpoint: Checkpoint, *, thorough: bool = True, rank: int = 0, rank
                 return f"{path} has {size:,} bytes, {file.bytes:,} were written"
             if thorough and hash_file(path) != file.hash:
                 return f"{path} is not as it was written (its hash is not {file.hash})"
+        except PermissionError:
+            # Says nothing about the file; taken for damage, a training would begin behind it.
+            raise
         except OSError as error:
             return f"{path} cannot be read: {error.strerror}"
     return None
@@ -164,8 +174,11 @@ def save_checkpoint(
         remove(temporary)
         temporary.mkdir(parents=True)
     world.barrier()
-    with naming_full_disks(final), _own_errors(temporary):
+    needs_bytes = sum(tensor.nbytes for tensor in state.values())
+    with naming_full_disks(final, needs_bytes=needs_bytes), _own_errors(temporary):
         dcp.save(state, storage_writer=dcp.HuggingFaceStorageWriter(str(temporary), save_distributed=True))
+    for path in temporary.glob(f"shard-{world.rank + 1:05d}-*.safetensors"):
+        _sort_names(path)
     # Each rank hashes what it has written; rank 0 publishes.
     mine = [describe(temporary, path) for path in sorted(temporary.glob(f"shard-{world.rank + 1:05d}-*.safetensors"))]
     files = [file for files in world.gather(mine) for file in files]
@@ -178,6 +191,20 @@ def save_checkpoint(
         fsync_folder(folder)
     world.barrier()
     return final
+
+
+def _sort_names(path: Path) -> None:
+    """Puts the metadata of a safetensors header in order: the library's own order changes from process to process."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        # The library pads with spaces, so there is room for the same entries in another order.
+        if len(encoded) <= length:
+            file.seek(8)
+            file.write(encoded.ljust(length))
+    fsync_file(path)
 
 
 @contextlib.contextmanager

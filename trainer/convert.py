@@ -7,7 +7,10 @@ the logits' normalisation and forbid going on training the imported model.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -22,12 +25,13 @@ from torch.distributed.tensor import DTensor
 from pile_toolkit.core.config import convert
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path, write_bytes
+from pile_toolkit.core.jsonfile import CONFIG_LIMIT_BYTES, TOKENIZER_LIMIT_BYTES, read_json
 from trainer.checkpoint import CHECKPOINTS, Checkpoint, damage, load_checkpoint, read_checkpoint, written_checkpoints
 from trainer.config import ModelConfig
 from trainer.model import GPTNeoX, build_on_meta
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor, nn
 
@@ -167,7 +171,8 @@ def export_huggingface(
         return []
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "model.safetensors"]
-    with atomic_path(files[0]) as temporary:
+    needs_bytes = sum(tensor.nbytes for tensor in state.values())
+    with atomic_path(files[0], needs_bytes=needs_bytes) as temporary, _naming_no_space():
         save_file(state, temporary, metadata={"format": "pt"})
     end_of_text = None
     if tokenizer_path is not None:
@@ -181,12 +186,23 @@ def export_huggingface(
     return files
 
 
+class _Added(msgspec.Struct):
+    id: int
+    content: str
+
+
+class _Tokenizer(msgspec.Struct):
+    added_tokens: list[_Added]
+
+
 def _end_of_text_id(tokenizer_path: Path) -> int | None:
     try:
-        tokenizer = json.loads(tokenizer_path.read_text(encoding="utf-8"))
-        return next((token["id"] for token in tokenizer["added_tokens"] if token["content"] == END_OF_TEXT), None)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tokenizer = read_json(
+            tokenizer_path, _Tokenizer, limit_bytes=TOKENIZER_LIMIT_BYTES, what="a readable tokenizer.json"
+        )
+    except OSError as error:
         raise UsageError(f"{tokenizer_path} is not a readable tokenizer.json: {error}") from error
+    return next((token.id for token in tokenizer.added_tokens if token.content == END_OF_TEXT), None)
 
 
 def _export_tokenizer(tokenizer_path: Path, folder: Path, *, max_length: int, known: bool) -> list[Path]:
@@ -203,6 +219,17 @@ def _export_tokenizer(tokenizer_path: Path, folder: Path, *, max_length: int, kn
 
 def _write_json(path: Path, tables: Mapping[str, Any]) -> None:
     write_bytes(path, json.dumps(tables, indent=2, sort_keys=True).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def _naming_no_space() -> Iterator[None]:
+    # The library knows the system's error in its text only.
+    try:
+        yield
+    except SafetensorError as error:
+        if f"os error {errno.ENOSPC}" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def load_model(path: str | Path) -> GPTNeoX:
@@ -252,10 +279,7 @@ def _from_checkpoint(checkpoint: Checkpoint) -> GPTNeoX:
 
 def _from_huggingface_folder(folder: Path) -> GPTNeoX:
     path = folder / "config.json"
-    try:
-        tables = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptData(f"{path} is no JSON object: {error}") from error
+    tables = read_json(path, dict[str, Any], limit_bytes=CONFIG_LIMIT_BYTES, what="a JSON object")
     config = config_from_huggingface(tables, where=str(path))
     # Before the model is built: a configuration may claim any number of layers.
     state = from_huggingface(_weights(folder))

@@ -62,6 +62,8 @@ class World:
             try:
                 said[0] = call()
             except PileError as error:
+                # Raised on every rank and said by one.
+                error.said_by_first = True
                 said[1] = error
         dist.broadcast_object_list(said, src=0)
         value, fault = said

@@ -5,18 +5,21 @@ What a clock measures stands apart in `timings.jsonl`, so that two runs can be c
 
 from __future__ import annotations
 
+import errno
 import os
 import statistics
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import xxhash
 
-from pile_toolkit.core.files import write_bytes
+from pile_toolkit.core.files import naming_full_disks, write_bytes
+from pile_toolkit.core.held import refuse_if_displaced
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from typing import BinaryIO
 
 METRICS = "metrics.jsonl"
 TIMINGS = "timings.jsonl"
@@ -48,17 +51,18 @@ class MetricsLog:
         for name in (METRICS, TIMINGS):
             _drop_rows_after(run / name, step)
         self._content = xxhash.xxh3_128(_rows_until(run / METRICS, step))
-        self._metrics = (run / METRICS).open("ab")
-        self._timings = (run / TIMINGS).open("ab")
+        self._metrics = (run / METRICS).open("ab", buffering=0)
+        self._timings = (run / TIMINGS).open("ab", buffering=0)
         self._started_s = time.perf_counter()
         self._last_s = self._started_s
 
     def write(self, metrics: StepMetrics | ValidationMetrics) -> None:
         """One row, handed to the operating system at once: a killed process loses none."""
+        # These files are appended to, so a run that lost its lease would write between the rows of its successor.
+        refuse_if_displaced()
         row = msgspec.json.encode(metrics) + b"\n"
         self._content.update(row)
-        self._metrics.write(row)
-        self._metrics.flush()
+        _append(self._metrics, row)
 
     def write_timing(self, step: int, *, tokens: int) -> None:
         """How long the step of so many tokens took, counted from the row before."""
@@ -68,8 +72,7 @@ class MetricsLog:
             "elapsed_s": round(now_s - self._started_s, 4),
             "tokens_per_s": round(tokens / (now_s - self._last_s), 1),
         }
-        self._timings.write(msgspec.json.encode(row) + b"\n")
-        self._timings.flush()
+        _append(self._timings, msgspec.json.encode(row) + b"\n")
         self._last_s = now_s
 
     def restart_clock(self) -> None:
@@ -88,6 +91,13 @@ class MetricsLog:
         """Closes both files."""
         self._metrics.close()
         self._timings.close()
+
+
+def _append(file: BinaryIO, row: bytes) -> None:
+    with naming_full_disks(Path(file.name), needs_bytes=len(row)):
+        # Unbuffered: what is left in a buffer by a full disk would be an error again when the file is closed.
+        if file.write(row) < len(row):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

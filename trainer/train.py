@@ -107,6 +107,9 @@ def train(
             write_recipe(run, checkpoint, recipe)
         if checkpoint is None or checkpoint.step < recipe.train.steps:
             _train_from(checkpoint, recipe, training, shards=shards, run=run, world=world, on_step=on_step)
+        elif world.is_first:
+            # One that was killed after its last step has still to tidy up.
+            keep_last(run / CHECKPOINTS, recipe.checkpoint.keep_last, newest=checkpoint.step)
         return world.first_says(lambda: _result(run, recipe))
 
 

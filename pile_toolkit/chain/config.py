@@ -13,6 +13,7 @@ from pile_toolkit.core.files import write_bytes
 from pipelines.build import BuildConfig
 from pipelines.dedup import DedupConfig
 from pipelines.download import DownloadConfig
+from pipelines.sources import mask_setting
 from tokenizer.stage import TokenizerConfig
 
 if TYPE_CHECKING:
@@ -76,10 +77,15 @@ def load_run_config(path: str | Path, overrides: Mapping[str, Any] | None = None
 
 
 def write_resolved(root: Path, config: RunConfig) -> None:
-    """Writes the configuration with every default and override filled in: `pile run` of it makes the same root."""
+    """Writes the configuration with every default and override filled in: `pile run` of it makes the same root.
+
+    Passwords and keys in addresses are masked. What was fetched stays up to date all the same; to fetch more, such an
+    address needs them again, from --from or ~/.netrc.
+    """
     import tomli_w
 
     tables = _without_none(msgspec.to_builtins(config))
+    tables["download"]["from"] = mask_setting(config.download.source)
     write_bytes(root / RESOLVED, tomli_w.dumps(tables).encode())
 
 

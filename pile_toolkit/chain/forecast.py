@@ -1,7 +1,8 @@
 """A configuration in, what a run of it will make and need out, before anything runs.
 
 Counts are measured where components are on this disk, estimated from the sizes of the files of a folder and of the
-built-in sample, and published ones elsewhere; each row says which. Disk and memory are estimates from the ratios below.
+built-in sample, and published ones elsewhere; each row says which. Disk is estimated from the ratios below; memory is
+the bound of chain/memory.py.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import psutil
 
 from pile_toolkit.chain.check import check
 from pile_toolkit.chain.config import RunConfig, load_run_config
+from pile_toolkit.chain.memory import MemoryInput, memory_bounds
 from pile_toolkit.core.components import downloaded_slugs, read_component
 from pile_toolkit.core.console import SILENT, size
 from pile_toolkit.core.errors import OutOfSpace
@@ -34,11 +36,10 @@ if TYPE_CHECKING:
 TOKENS_PER_BYTE = 0.29335
 # zstd at level 3 leaves about a third of such text.
 COMPRESSED_SHARE = 0.35
-# Parquet and in-memory columns of a document in the keep-list and in the plan.
+# Columns of a document in the keep-list and in the plan.
 DISK_BYTES_PER_DOCUMENT = 60
-MEMORY_BYTES_PER_DOCUMENT = 250
-# An interpreter with numpy and pyarrow, before it has read anything.
-BASE_MEMORY_BYTES = 300 << 20
+# How much longer than the mean of its component the longest document is taken to be: of real text seen up to 50 times.
+LONGEST_OF_MEAN = 64
 
 # Documents and bytes of text of the built-in sample under CPython 3.11; other versions differ by a few percent.
 SAMPLE = {
@@ -102,8 +103,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     free_memory_bytes: int
 
 
-def plan(config: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Forecast:
-    """What `run(config)` would make; nothing is written.
+def plan(config: str | Path, *, overrides: Mapping[str, Any] | None = None, jobs: int = 1) -> Forecast:
+    """What `run(config, jobs=jobs)` would make; nothing is written.
 
     Raises UsageError for what a stage would refuse, SourceUnavailable for a component that a folder does not have.
     """
@@ -114,7 +115,7 @@ def plan(config: str | Path, *, overrides: Mapping[str, Any] | None = None) -> F
     return Forecast(
         root=str(root),
         components=components,
-        stages=_stages(resolved, root, components),
+        stages=_stages(resolved, root, components, jobs),
         effective_bytes=sum(row.effective_bytes for row in components),
         tokens=sum(row.tokens for row in components),
         free_disk_bytes=shutil.disk_usage(existing_parent(root.resolve())).free,
@@ -137,7 +138,7 @@ def refuse_what_does_not_fit(forecast: Forecast) -> None:
             raise OutOfSpace(
                 f"stage {row.stage} will not fit: {size(row.memory_bytes)} of memory are needed, "
                 f"{size(forecast.free_memory_bytes)} are available",
-                hint="fewer components, or a larger build.train_shards",
+                hint="fewer --jobs, fewer components, or a larger build.train_shards",
             )
 
 
@@ -180,7 +181,7 @@ def _expected(component: Component, source: Source) -> tuple[int, int, Counted]:
     return component.documents, component.raw_bytes, "published"
 
 
-def _stages(config: RunConfig, root: Path, components: list[ComponentForecast]) -> list[StageForecast]:
+def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], jobs: int) -> list[StageForecast]:
     documents = sum(row.documents for row in components)
     text_bytes = sum(row.bytes for row in components)
     source_of = parse_sources(config.download.source)
@@ -189,19 +190,19 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast]) 
     effective_bytes = sum(row.effective_bytes for row in components)
     copied = config.build.write_corpus
     token_bytes = 2 if config.tokenizer.vocab_size < 65_500 else 4
-    table_memory = BASE_MEMORY_BYTES + documents * MEMORY_BYTES_PER_DOCUMENT
+    bounds = memory_bounds(_memory_input(config, root, components), jobs=jobs)
     signatures = documents * config.dedup.num_perm * 4 if config.dedup.method == "minhash" else 0
     needs = {
-        "download": (written_bytes * COMPRESSED_SHARE, BASE_MEMORY_BYTES),
-        "dedup": (documents * DISK_BYTES_PER_DOCUMENT + signatures, table_memory + signatures),
-        "plan": (documents * DISK_BYTES_PER_DOCUMENT, table_memory),
-        # Buckets and files of the corpus stand beside each other until the last is sorted.
-        "corpus": (
-            2 * effective_bytes * COMPRESSED_SHARE if copied else 0,
-            table_memory + effective_bytes / config.build.train_shards if copied else 0,
+        "download": (written_bytes * COMPRESSED_SHARE, bounds["download"]),
+        "dedup": (
+            documents * DISK_BYTES_PER_DOCUMENT + signatures,
+            bounds["dedup, minhash" if signatures else "dedup, exact"],
         ),
-        "tokenizer": (4 << 20, BASE_MEMORY_BYTES + min(text_bytes, 8 << 30)),
-        "shards": (text_bytes * TOKENS_PER_BYTE * token_bytes * 2, table_memory),
+        "plan": (documents * DISK_BYTES_PER_DOCUMENT, bounds["plan"]),
+        # Buckets and files of the corpus stand beside each other until the last is sorted.
+        "corpus": (2 * effective_bytes * COMPRESSED_SHARE, bounds["corpus"]) if copied else (0, 0),
+        "tokenizer": (4 << 20, bounds["tokenizer"]),
+        "shards": (text_bytes * TOKENS_PER_BYTE * token_bytes * 2, bounds["shards"]),
     }
     return [
         StageForecast(
@@ -212,6 +213,30 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast]) 
         )
         for stage, (disk_bytes, memory_bytes) in needs.items()
     ]
+
+
+def _memory_input(config: RunConfig, root: Path, components: list[ComponentForecast]) -> MemoryInput:
+    largest = max(row.documents for row in components)
+    files = [
+        file.counts.documents
+        for row in components
+        if row.counted == "on this disk"
+        for file in read_component(root, row.slug).files
+    ]
+    # Elsewhere a component may be one file.
+    unknown = [row.documents for row in components if row.counted != "on this disk"]
+    text_bytes = sum(row.bytes for row in components)
+    return MemoryInput(
+        documents=sum(row.documents for row in components),
+        copies=round(sum(row.documents * max(row.epochs, 1.0) for row in components)),
+        text_bytes=text_bytes,
+        copied_bytes=sum(row.effective_bytes for row in components),
+        largest_file_documents=max(files + unknown),
+        largest_component_documents=largest,
+        longest_bytes=max(min(row.bytes, LONGEST_OF_MEAN * row.bytes // max(row.documents, 1)) for row in components),
+        train_shards=config.build.train_shards,
+        num_perm=config.dedup.num_perm,
+    )
 
 
 def _present(root: Path, stage: str, components: list[ComponentForecast]) -> bool:

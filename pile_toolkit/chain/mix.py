@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from pile_toolkit.chain.stages import shards_manifest
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import atomic_path
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.lease import holding_root
+from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
 from pile_toolkit.core.plan import SPLITS, Plan
-from pile_toolkit.core.stages import stage_result
+from pile_toolkit.core.stages import finished, stage_result
 from pile_toolkit.core.tables import hash_columns
 from pipelines.weights import copy_keys, exact_copies, resolve_weights
 from shards.stage import SUFFIXES, ShardsResult, write_split_index
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
+@holding_root
 def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float]) -> ShardsResult:
     """Writes `mixes/<name>/`: an index of the train documents of `shards/` with other weights; val and test stay.
 
@@ -47,7 +49,7 @@ def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float
         raise UsageError("all weights of that mixture are 0, it would hold no document", hint="arxiv = 1.0")
     folder = root / "mixes" / name
     key = StageKey(stage="mix", format=FORMAT, inputs={"shards": data.digest()}, parameters={"weights": epochs})
-    if manifest := current_manifest(folder, key):
+    if manifest := finished(folder, key):
         return stage_result(ShardsResult, folder, manifest, up_to_date=True)
     stored_rows = np.flatnonzero((plan.column("split") == SPLITS.index("train")) & (plan.column("copies") > 0))
     mixed = plan.with_copies(_copies(plan, list(epochs.values())))

@@ -13,6 +13,7 @@ import msgspec
 
 from pile_toolkit.core.console import SILENT, speaks
 from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.lease import hold_root
 from pile_toolkit.core.manifest import (
     MANIFEST,
     StageKey,
@@ -96,6 +97,7 @@ def train(
     name: str | None = None,
     mix: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    take_over: bool = False,
     reporter: Reporter = SILENT,
 ) -> TrainStageResult:
     """Trains a recipe on the shards of `root` into `runs/<name>/`; a run that was cut off continues at its checkpoint.
@@ -115,9 +117,11 @@ def train(
     folder = root / "runs" / _one_word(name or Path(recipe).stem, "a run")
     parameters = {"recipe": msgspec.to_builtins(loaded), "steps": steps}
     key = StageKey(stage="train", format=TRAIN_FORMAT, inputs={"shards": data.digest()}, parameters=parameters)
-    with _first_process_says(loaded.train.device) as first_says:
+    with contextlib.ExitStack() as stack:
+        first_says = stack.enter_context(_first_process_says(loaded.train.device))
         if manifest := first_says(lambda: current_manifest(folder, key)):
             return stage_result(TrainStageResult, folder, manifest, up_to_date=True)
+        first_says(lambda: stack.enter_context(hold_root(folder, take_over=take_over)) and None)
         if speaks() and is_of_key(folder, key):
             # Damaged outputs of this very training; those of another one are refused by the trainer, and stay.
             withdraw(folder)

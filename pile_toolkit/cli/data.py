@@ -133,14 +133,14 @@ def _chosen(context: click.Context, slugs: tuple[str, ...], every: bool) -> Any:
 def _show_dry_download(root: Path, chosen: Any, source: Any, *, as_json: bool) -> None:
     from pile_toolkit.core.components import downloaded_slugs
     from pipelines.catalog import select
-    from pipelines.sources import parse_sources
+    from pipelines.sources import mask_setting, parse_sources
 
     source_of, slugs = parse_sources(source), [component.slug for component in select(chosen)]
     for slug in slugs:
         source_of(slug)
     here = [slug for slug in slugs if slug in downloaded_slugs(root)]
     standing = f"there already: {', '.join(here)}" if here else "nothing is there yet"
-    parameters = {"components": chosen, "from": source}
+    parameters = {"components": chosen, "from": mask_setting(source)}
     print_dry_run("download", root / "components", parameters, as_json=as_json, standing=standing)
 
 

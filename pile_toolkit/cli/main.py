@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from pile_toolkit import __version__
-from pile_toolkit.core.errors import PileError, UsageError
+from pile_toolkit.core.errors import PileError, TryAgain, UsageError
 
 PACKAGES = ("pipelines", "tokenizer", "shards", "trainer")
 MARK = b'__distribution__ = "pile-toolkit"'
@@ -92,12 +92,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs a command and ends the process with its exit code; an error is a sentence, not a traceback."""
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     _print_anything()
+    output = sys.stdout
     try:
         refuse_foreign_packages()
         cli(arguments, prog_name="pile", standalone_mode=False)
         sys.stdout.flush()
     except PileError as error:
-        _fail(str(error), error.exit_code, debug=debug)
+        if getattr(error, "said_by_first", False) and os.environ.get("RANK", "0") != "0":
+            # Of an error that all processes of torchrun share, one speaks.
+            sys.exit(error.exit_code)
+        # Where the error knows no better, what its class has in common.
+        further = "" if "\n  try: " in str(error) else f"\n  try: {error.next_step}"
+        _fail(f"{error}{further}", error.exit_code, debug=debug)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -107,14 +113,14 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _fail(_of_click(error), error.exit_code, debug=debug)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted: finished parts are kept, run the same command to continue", 130, debug=debug)
+        _interrupted(debug=debug)
     except MemoryError:
         _fail("out of memory\n  try: the same command with fewer --jobs", 5, debug=debug)
     except BrokenPipeError:
         _drop_output()
     except SystemExit as error:
         # So rich and click end a command whose reader has seen enough, click with another stream in place of stdout.
-        if not isinstance(error.__context__, BrokenPipeError) and sys.stdout is sys.__stdout__:
+        if not isinstance(error.__context__, BrokenPipeError) and sys.stdout is output:
             raise
     except OSError as error:
         _fail(*_of_system(error), debug=debug)
@@ -123,8 +129,28 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"unexpected {type(error).__name__}: {error}{notes}\n  try: pile --debug ...", 1, debug=debug)
 
 
+def _interrupted(*, debug: bool) -> None:
+    try:
+        _fail("interrupted: finished parts are kept\n  try: run the same command to continue", 130, debug=debug)
+    except SystemExit:
+        if "distributed" not in sys.modules:
+            raise
+        # Everything of ours is closed by now. Dask's own exit hook waits for a cluster that was just being started, and
+        # ends in a traceback.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
+
+
 def _print_anything() -> None:
-    """Under an ASCII locale a character that it does not have is printed as its escape; it ends no command."""
+    """Under an ASCII locale a character that it does not have is printed as its escape; it ends no command.
+
+    A stream that was closed before the start is None in Python: what goes there is lost, as asked.
+    """
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -143,15 +169,70 @@ def _of_click(error: click.ClickException) -> str:
 
 
 def _of_system(error: OSError) -> tuple[str, int]:
-    """(message, exit code) of an error that no stage has words for."""
-    fact = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        if not error.filename:
-            _drop_output()
-        return f"{fact}\n  try: make room and run the same command again, it continues", 5
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
-        return f"{fact}\n  try: another --root; `pile doctor --root ...` says whether one can be written", 2
-    return fact, 1
+    """(message, exit code) of an error that no stage has words for: what it is about, why, and what to do."""
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, str)]
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and not names:
+        _drop_output()
+        return f"{reason}: standard output\n  try: make room and run the same command again, it continues", 5
+    if not names:
+        return f"{reason}\n  try: pile --debug ...", 2 if error.errno in _NOT_ALLOWED else 1
+    fact, hint, exit_code = _explained(Path(names[0]), error.errno, reason)
+    for path in map(Path, names[:2]):
+        if error.errno == errno.ENOENT and (gone := _highest_missing(path)) != path:
+            # Nothing that was never there is looked for so deep down.
+            fact = f"{gone} vanished while it was in use: it was removed, moved or unmounted"
+            hint, exit_code = "bring it back and run the same command again", TryAgain.exit_code
+    return f"{fact}\n  try: {hint}", exit_code
+
+
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _explained(path: Path, number: int | None, reason: str) -> tuple[str, str, int]:
+    """(fact, what to do, exit code) of what the system says about one path."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"{path} cannot be written: {reason}", "make room and run the same command again, it continues", 5
+    if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return f"{path} cannot be opened: {reason}", "the same command with fewer --jobs, or a larger `ulimit -n`", 5
+    if number in (errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN):
+        return f"{path} cannot be reached: {reason}", "run the same command again once its server answers", 75
+    if number == errno.EIO:
+        return f"{path} cannot be read or written: {reason}", "look at the disk, restore it, then pile verify", 4
+    if number in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
+        place = _no_folder(path)
+        fact = f"{place} is {'a link that leads nowhere' if place.is_symlink() else 'a file'}, not a folder"
+        return f"{fact}: {reason}", f"mv {place} elsewhere, or another --root", 2
+    if number in _NOT_ALLOWED:
+        place, verb = _refusing(path)
+        remedy = "remount it to write" if number == errno.EROFS else f"ls -ld {place} shows whose it is"
+        return f"{place} cannot be {verb}: {reason}", f"{remedy}; or another --root", 2
+    if number == errno.ENOENT:
+        return f"{path} is not there: {reason}", "pile doctor --root ... looks for what stands in the way", 2
+    return f"{path}: {reason}", "pile --debug ...", 1
+
+
+def _refusing(path: Path) -> tuple[Path, str]:
+    """What of a path does not let this user in, and what it cannot be."""
+    for folder in reversed(path.parents):
+        if not os.access(folder, os.X_OK):
+            return folder, "entered"
+    if os.path.lexists(path) and not os.access(path, os.R_OK):
+        return path, "read"
+    if not os.access(path.parent, os.W_OK):
+        return path.parent, "written"
+    return path, "written"
+
+
+def _no_folder(path: Path) -> Path:
+    return next(
+        (place for place in (*reversed(path.parents), path) if os.path.lexists(place) and not place.is_dir()), path
+    )
+
+
+def _highest_missing(path: Path) -> Path:
+    """Of a path that is not there the topmost part that is missing."""
+    return next((place for place in (*reversed(path.parents), path) if not os.path.lexists(place)), path)
 
 
 def _fail(message: str | None, exit_code: int, *, debug: bool) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 
+_TAKE_OVER = "pile_toolkit.take_over"
+
+
 def _take_defaults(context: click.Context, option: click.Parameter, path: str | None) -> None:
     """`--config`: seed, root and the command's own table become its defaults; what is typed still wins."""
     if path is None:
@@ -62,6 +65,11 @@ class RootPath(click.Path):
         """The path."""
         if value == "":
             raise UsageError("--root is empty, and would be the working folder", hint="--root pile-data, or --root .")
+        path = Path(value)
+        if path.is_symlink() and not path.exists():
+            raise UsageError(f"{path} is a link to {path.readlink()}, which is not there", hint="another --root")
+        if path.is_file():
+            raise UsageError(f"{path} is a file, not a folder", hint="another --root")
         return super().convert(value, param, ctx)
 
 
@@ -89,6 +97,19 @@ scheduler_option = click.option(
     callback=_known_scheduler,
     help="serial, process, dask, or tcp://host:port of a Dask scheduler.",
 )
+
+
+def _remember(context: click.Context, option: click.Parameter, value: bool) -> None:
+    context.meta[_TAKE_OVER] = value
+
+
+take_over_option = click.option(
+    "--take-over",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember,
+    help="Displace a run of another host that is gone.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing.")
 config_option = click.option(
@@ -103,7 +124,15 @@ config_option = click.option(
 
 def stage_options(command: Callable) -> Callable:
     """The options of every command that writes."""
-    options = (root_option, jobs_option, scheduler_option, dry_run_option, json_option, config_option)
+    options = (
+        root_option,
+        jobs_option,
+        scheduler_option,
+        take_over_option,
+        dry_run_option,
+        json_option,
+        config_option,
+    )
     return functools.reduce(lambda function, option: option(function), reversed(options), command)
 
 
@@ -122,10 +151,10 @@ def print_result(result: Any, *, as_json: bool, show: Callable[[Any], None]) -> 
 
 @contextlib.contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Holds the root for this command; a second one gets exit code 75."""
+    """Holds the root for this command, with `--take-over` of a run that is gone; a second one gets exit code 75."""
     from pile_toolkit.core.lease import hold_root
 
-    with hold_root(root):
+    with hold_root(root, take_over=click.get_current_context().meta.get(_TAKE_OVER, False)):
         yield
 
 

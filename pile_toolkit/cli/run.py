@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def run(
 
     overrides = _overrides(root=root, seed=seed, download__from=source, train__steps=steps, train__name=name)
     if dry_run:
-        return _plan(config, overrides, as_json=as_json)
+        return _plan(config, overrides, jobs=jobs, as_json=as_json)
     result = library(
         config, overrides=overrides, jobs=jobs, scheduler=scheduler, take_over=take_over, reporter=reporter()
     )
@@ -90,21 +91,22 @@ def _show_run(result: Any) -> None:
 @click.command()
 @CONFIG
 @FILES_ROOT
+@jobs_option
 @json_option
-def plan(config: Path, root: str | None, as_json: bool) -> None:
+def plan(config: Path, root: str | None, jobs: int, as_json: bool) -> None:
     """What a run of CONFIG would make: documents, bytes and tokens per component, disk and memory per stage.
 
     Counts are measured where components are on this disk, and the published ones elsewhere. Exit code 5 where
     something will not fit.
     """
-    _plan(config, _overrides(root=root), as_json=as_json)
+    _plan(config, _overrides(root=root), jobs=jobs, as_json=as_json)
 
 
-def _plan(config: Path, overrides: dict[str, Any], *, as_json: bool) -> None:
+def _plan(config: Path, overrides: dict[str, Any], *, jobs: int, as_json: bool) -> None:
     from pile_toolkit.chain.forecast import plan as library
     from pile_toolkit.chain.forecast import refuse_what_does_not_fit
 
-    forecast = library(config, overrides=overrides)
+    forecast = library(config, overrides=overrides, jobs=jobs)
     print_result(forecast, as_json=as_json, show=_show_plan)
     refuse_what_does_not_fit(forecast)
 
@@ -158,23 +160,46 @@ def report(root: Path, dry_run: bool, as_json: bool) -> None:
 
 @click.command()
 @root_option
+@click.option("--repair", is_flag=True, help="Remove what is damaged and run the commands that make it again.")
+@jobs_option
+@dry_run_option
 @json_option
 @config_option
-def verify(root: Path, as_json: bool) -> None:
-    """Read every finished output again; a file that changed is named with the command that repairs it."""
+def verify(root: Path, repair: bool, jobs: int, dry_run: bool, as_json: bool) -> None:
+    """Read every finished output again; what changed is named with the command that repairs it.
+
+    With --repair those commands are run, in order, and everything is read once more; files outside the root are
+    never touched. With --dry-run it only says what --repair would do. Exit code 4 where damage is left.
+    """
     from pile_toolkit.chain.verify import refuse_faults
     from pile_toolkit.chain.verify import verify as library
 
-    result = library(root, reporter=reporter())
-    print_result(result, as_json=as_json, show=_show_verified)
+    result = library(root, repair=repair and not dry_run, jobs=jobs, reporter=reporter())
+    print_result(result, as_json=as_json, show=functools.partial(_show_verified, dry_run=dry_run))
     refuse_faults(result)
 
 
-def _show_verified(result: Any) -> None:
-    for fault in result.faults:
+def _show_verified(result: Any, *, dry_run: bool) -> None:
+    for command in result.repaired:
+        click.echo(f"ran: {command}")
+    for fault in (*result.faults, *result.stale):
         click.echo(f"{fault.stage}: {fault.path} {fault.fact}\n  repair: {fault.repair}")
-    state = f"{len(result.faults)} damaged" if result.faults else "all as their manifests say"
-    click.echo(f"{result.files:,} files of {result.stages} outputs, {size(result.bytes)}: {state}")
+    for leftover in result.leftovers:
+        click.echo(f"left over: {leftover.path}, {size(leftover.bytes)} that no manifest names")
+    if dry_run:
+        _show_steps(result)
+    damaged = f"{len(result.faults)} damaged" if result.faults else "all as their manifests say"
+    stale = f", {len(result.stale)} stages stale" if result.stale else ""
+    click.echo(f"{result.files:,} files of {result.stages} outputs, {size(result.bytes)}: {damaged}{stale}")
+
+
+def _show_steps(result: Any) -> None:
+    from pile_toolkit.chain.repair import steps
+
+    for leftover in result.leftovers:
+        click.echo(f"would remove {leftover.path}")
+    for step in steps(result):
+        click.echo(f"would run: {step.text()}")
 
 
 @click.command()

@@ -19,6 +19,7 @@ from pile_toolkit.cli.options import (
     root_option,
     seed_option,
     stage_options,
+    take_over_option,
     writing,
 )
 from pile_toolkit.core.console import print_table, reporter, size
@@ -67,6 +68,7 @@ def write(tokenizer: Path | None, root: Path, jobs: int, scheduler: str, dry_run
 @click.argument("name")
 @click.option("--weights", required=True, help='"pile", or a TOML file of epochs per slug, a line such as: arxiv = 2.0')
 @root_option
+@take_over_option
 @dry_run_option
 @json_option
 @config_option

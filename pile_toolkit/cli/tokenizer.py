@@ -17,6 +17,7 @@ from pile_toolkit.cli.options import (
     print_dry_run,
     print_result,
     root_option,
+    take_over_option,
     writing,
 )
 from pile_toolkit.core.console import print_table, reporter
@@ -37,6 +38,7 @@ def tokenizer() -> None:
 @click.option("--vocab-size", default=50257, show_default=True, help="All ids: special, bytes, merges, runs of spaces.")
 @click.option("--max-space-run", default=24, show_default=True, help="Longest run of spaces that is one token.")
 @root_option
+@take_over_option
 @dry_run_option
 @json_option
 @config_option

@@ -25,6 +25,7 @@ from pile_toolkit.core.errors import UsageError
 @click.option("--name", help="Folder under runs/.  [default: the recipe's name]")
 @click.option("--mix", help="Train on mixes/NAME instead of shards/.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a key of the recipe.")
+@click.option("--take-over", is_flag=True, help="Displace a training of another host that is gone.")
 @root_option
 @dry_run_option
 @json_option
@@ -37,6 +38,7 @@ def train(
     name: str | None,
     mix: str | None,
     assignments: tuple[str, ...],
+    take_over: bool,
     root: Path,
     dry_run: bool,
     as_json: bool,
@@ -59,7 +61,16 @@ def train(
         loaded = load_recipe(recipe, overrides)
         parameters = {"recipe": recipe, "steps": steps or loaded.train.steps, **overrides}
         return print_dry_run("train", root / "runs" / (name or Path(recipe).stem), parameters, as_json=as_json)
-    result = library(recipe, root=root, steps=steps, name=name, mix=mix, overrides=overrides, reporter=reporter())
+    result = library(
+        recipe,
+        root=root,
+        steps=steps,
+        name=name,
+        mix=mix,
+        overrides=overrides,
+        take_over=take_over,
+        reporter=reporter(),
+    )
     return print_result(result, as_json=as_json, show=_show_trained)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -26,9 +27,13 @@ _FIELD = re.compile(r"Object (contains )?(?P<fault>unknown|missing required) fie
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises UsageError where it cannot be read, is too large or no TOML."""
     try:
-        if path.stat().st_size > LIMIT_BYTES:
-            raise UsageError(f"{path} has {path.stat().st_size:,} bytes, a configuration has at most {LIMIT_BYTES:,}")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # By what is read: of a pipe, which a shell may hand over, the size is not known before.
+        with path.open("rb") as file:
+            data = file.read(LIMIT_BYTES + 1)
+            size_bytes = max(len(data), os.fstat(file.fileno()).st_size)
+        if size_bytes > LIMIT_BYTES:
+            raise UsageError(f"{path} has {size_bytes:,} bytes or more, a configuration has at most {LIMIT_BYTES:,}")
+        return tomllib.loads(data.decode())
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
     except OSError as error:
@@ -56,7 +61,9 @@ def _explained(message: str, kind: Any, where: str) -> UsageError:
         return UsageError(f"{where}: unknown key '{key}'", hint=nearest(field["name"], _field_names(kind, path)))
     choices = _choices(_type_at(kind, path)) if fact.startswith("Invalid enum value") else []
     hint = f"one of {', '.join(choices)}" if choices else None
-    return UsageError(f"{where}: key '{path}': {fact[:1].lower() + fact[1:]}", hint=hint)
+    # What several keys contradict together has no path of its own.
+    key = f"key '{path}': " if path else ""
+    return UsageError(f"{where}: {key}{fact[:1].lower() + fact[1:]}", hint=hint)
 
 
 def _field_names(kind: Any, path: str) -> list[str]:

@@ -12,29 +12,33 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
-from pile_toolkit.core.errors import OutOfSpace
+from pile_toolkit.core.errors import DiskFull
+from pile_toolkit.core.held import refuse_if_displaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HASH_BLOCK_BYTES = 4 << 20
 TEMPORARY_SUFFIX = ".tmp"
+LEAST_BYTES = 4096
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, needs_bytes: int = 0) -> Iterator[Path]:
     """Yields a temporary name beside `path`; on leaving the block without an error it becomes `path`, fsynced.
 
-    On an error the temporary file or folder is removed, and so is what killed writers of `path` left behind. Raises
-    OutOfSpace where the disk is full.
+    `needs_bytes` is its size, where it is known before. On an error the temporary file or folder is removed, and so is
+    what killed writers of `path` left behind. Raises DiskFull where there is no room, TryAgain where this run no longer
+    holds the root it writes in.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
-        with naming_full_disks(path):
+        with naming_full_disks(path, needs_bytes=needs_bytes):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path)
             yield temporary
             fsync_file(temporary)
+            refuse_if_displaced()
             temporary.replace(path)
             fsync_folder(path.parent)
     finally:
@@ -53,23 +57,54 @@ def _remove_leftovers(path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces the content of `path` by `data`, atomically."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, needs_bytes=len(data)) as temporary:
         temporary.write_bytes(data)
 
 
 @contextlib.contextmanager
-def naming_full_disks(path: Path) -> Iterator[None]:
-    """Turns the operating system's 'no space left' into OutOfSpace with the folder and what is free there."""
+def naming_full_disks(path: Path, *, needs_bytes: int = 0) -> Iterator[None]:
+    """Turns the operating system's 'no space left' into DiskFull: which path, what is free there, what is missing.
+
+    `needs_bytes` is the size of what is being written, where it is known before.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        free_bytes = shutil.disk_usage(existing_parent(path)).free
-        raise OutOfSpace(
-            f"the disk is full: {free_bytes:,} bytes are free while writing {path}",
-            hint="make room there, then run the same command again: finished files are kept",
-        ) from error
+        free_bytes = _free_bytes(path)
+        fact = f"the disk is full while writing {path}: {free_bytes:,} bytes are free there"
+        raise _disk_full(fact, needs_bytes - free_bytes) from error
+
+
+@contextlib.contextmanager
+def needing_bytes(folder: Path, needs_bytes: int) -> Iterator[None]:
+    """Says in DiskFull how many bytes are missing of the about `needs_bytes` that are to be written below `folder`."""
+    try:
+        yield
+    except DiskFull as error:
+        missing_bytes = needs_bytes - tree_bytes(folder) - _free_bytes(folder)
+        raise _disk_full(error.fact, max(missing_bytes, error.missing_bytes)) from error
+
+
+def _disk_full(fact: str, missing_bytes: int) -> DiskFull:
+    # At least a block: whatever was estimated, there is too little.
+    missing_bytes = max(missing_bytes, LEAST_BYTES)
+    error = DiskFull(
+        f"{fact}, about {missing_bytes:,} more are needed",
+        hint="make room there, then run the same command again: finished files are kept",
+    )
+    error.fact, error.missing_bytes = fact, missing_bytes
+    return error
+
+
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(existing_parent(path)).free
+
+
+def tree_bytes(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def existing_parent(path: Path) -> Path:

@@ -17,6 +17,9 @@ import xxhash
 
 from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.files import hash_file, write_bytes
+from pile_toolkit.core.held import refuse_if_displaced
+from pile_toolkit.core.jsonfile import MANIFEST_LIMIT_BYTES, read_json
+from pile_toolkit.core.names import UnsafeName, safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,13 +69,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """When, where and how long; `modified_ns` per output lets a later run trust a file without reading it."""
+    """When, where and how long; `modified_ns` per output lets a later run trust a file without reading it.
+
+    `manifest` is the hash of the manifest's own bytes, by which `pile verify` finds damage in it that is still JSON.
+    """
 
     finished_at: float
     elapsed_s: float
     host: str
     process: int
     modified_ns: dict[str, int]
+    manifest: str = ""
 
 
 def name_of(output: OutputFile) -> str:
@@ -85,8 +92,25 @@ def _digest(value: Any) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder, None where there is none. Raises CorruptData where it cannot be read."""
-    return _read(folder / MANIFEST, Manifest)
+    """The manifest of a folder, None where there is none.
+
+    Raises CorruptData where it cannot be read, or names as its own a file that lies elsewhere.
+    """
+    manifest = _read(folder / MANIFEST, Manifest)
+    for output in manifest.outputs if manifest is not None else ():
+        _refuse_elsewhere(folder / MANIFEST, output.path)
+    return manifest
+
+
+def _refuse_elsewhere(manifest: Path, path: str) -> None:
+    # An absolute path is a file that was pointed at, which nothing ever writes or removes; the others are our own.
+    try:
+        if path.startswith("/") or safe_name(path) == path:
+            return
+        reason = "its name has empty parts"
+    except UnsafeName as error:
+        reason = str(error)
+    raise CorruptData(f"{manifest} names the file {path!r}: {reason}", hint=f"rm {manifest}")
 
 
 def read_timings(folder: Path) -> Timings | None:
@@ -96,13 +120,11 @@ def read_timings(folder: Path) -> Timings | None:
 
 def _read(path: Path, kind: Any) -> Any:
     try:
-        data = path.read_bytes()
+        return read_json(
+            path, kind, limit_bytes=MANIFEST_LIMIT_BYTES, what="a manifest of this version", hint=f"rm {path}"
+        )
     except FileNotFoundError:
         return None
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
-        raise CorruptData(f"{path} is not a manifest of this version: {error}", hint=f"rm {path}") from error
 
 
 def current_manifest(folder: Path, key: StageKey) -> Manifest | None:
@@ -174,6 +196,7 @@ def publish(
         host=socket.gethostname(),
         process=os.getpid(),
         modified_ns={output.path: (folder / output.path).stat().st_mtime_ns for output in manifest.outputs},
+        manifest=xxhash.xxh3_128_hexdigest(_pretty(manifest)),
     )
     write_bytes(folder / TIMINGS, _pretty(timings))
     write_bytes(folder / MANIFEST, _pretty(manifest))
@@ -182,6 +205,7 @@ def publish(
 
 def withdraw(folder: Path) -> None:
     """Removes the manifest before its outputs are touched: half-new outputs must never look finished."""
+    refuse_if_displaced()
     (folder / MANIFEST).unlink(missing_ok=True)
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from pile_toolkit.core.errors import OutOfSpace, TryAgain
+from pile_toolkit.core.errors import CorruptData, OutOfSpace, TryAgain
 from pile_toolkit.core.files import HASH_BLOCK_BYTES, fsync_folder, naming_full_disks, write_bytes
+from pile_toolkit.core.jsonfile import RECORD_LIMIT_BYTES, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,8 +184,8 @@ def _is_same_file(file: BinaryIO, path: Path) -> bool:
 
 def _read_origin(path: Path) -> Origin | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Origin)
-    except (OSError, msgspec.MsgspecError):
+        return read_json(path, Origin, limit_bytes=RECORD_LIMIT_BYTES)
+    except (OSError, CorruptData):
         return None
 
 

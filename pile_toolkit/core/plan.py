@@ -16,7 +16,7 @@ from pile_toolkit.core.components import read_component
 from pile_toolkit.core.documents import decode_meta, read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.seeds import keyed_columns, text_hash
-from pile_toolkit.core.tables import hash_columns, read_table, write_table
+from pile_toolkit.core.tables import TableFile, hash_array, joined, write_table
 from pile_toolkit.core.tasks import Task
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PLAN_FILE = "plan.parquet"
 SPLITS = ("train", "val", "test")
+_ENTRIES_AT_ONCE = 1 << 20
 
 
 class PlanComponent(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,55 +75,106 @@ def schema() -> pa.Schema:
 
 
 class Plan:
-    """The table and its header in memory: 60 bytes a row, 9 GB for the whole Pile's documents."""
+    """The table and its header; a column is read when it is first asked for, and then kept.
 
-    def __init__(self, root: Path, header: PlanHeader, table: pa.Table) -> None:
+    All of them are 60 bytes a row, 13 GB for the documents of the whole Pile: a task reads its own file's rows instead.
+    """
+
+    def __init__(self, root: Path, header: PlanHeader, table: TableFile | pa.Table, *, first_row: int = 0) -> None:
         self.root = root
         self.header = header
+        # Where row 0 stands in the whole plan.
+        self.first_row = first_row
+        self._table = table
+        self._arrays: dict[str, pa.Array] = {}
         self._paths: dict[tuple[int, int], Path] = {}
-        self.table = table
-        self._columns = {
-            name: table.column(name).to_numpy() for name in ("component", "file", "line", "split", "copies", "bytes")
-        }
-        self._hashes = hash_columns(table)
-        self._ordinal = table.column("ordinal").to_numpy()
 
     @classmethod
     def read(cls, root: Path) -> Plan:
         """The plan of a root folder. Raises UsageError where none was built, CorruptData where it is no plan."""
-        path = root / "plan" / PLAN_FILE
-        header, table = read_table(path, schema(), PlanHeader, name="plan", command=f"pile build --root {root}")
-        return cls(root, header, table)
+        file = _open(root)
+        return cls(root, file.header, file)
+
+    @classmethod
+    def read_file(cls, root: Path, component: int, file: int) -> Plan:
+        """`part` of the plan of a root folder: for tasks. Raises as `read` does."""
+        return cls.read(root).part(component, file)
+
+    def part(self, component: int, file: int) -> Plan:
+        """The rows of one document file, none of any other, numbered from 0; row 0 is `first_row` of this plan.
+
+        Reads, and needs memory for, these rows and two groups of rows, however long the plan is.
+        """
+        if isinstance(self._table, TableFile):
+            rows = self._table.find(component=component, file=file)
+            table = self._table.rows(rows)
+        else:
+            rows = range(*self._file_span(component, file))
+            table = self._table.slice(rows.start, len(rows))
+        part = Plan(self.root, self.header, table, first_row=self.first_row + rows.start)
+        # Not those in the file where `with_copies` gave others.
+        part._arrays = {name: array.slice(rows.start, len(rows)) for name, array in self._arrays.items()}
+        return part
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def table(self) -> pa.Table:
+        """All columns, each in one piece."""
+        import pyarrow as pa
+
+        return pa.Table.from_arrays([self._array(name) for name in schema().names], schema=schema())
+
+    def _array(self, name: str) -> pa.Array:
+        if name not in self._arrays:
+            table = self._table
+            self._arrays[name] = table.column(name) if isinstance(table, TableFile) else joined(table, name)
+        return self._arrays[name]
+
+    @property
+    def _hashes(self) -> np.ndarray:
+        return hash_array(self._array("text_hash"))
 
     def column(self, name: str) -> np.ndarray:
-        """A numeric column: component, file, line, split, copies or bytes."""
-        return self._columns[name]
+        """A numeric column: component, file, line, split, copies, bytes or ordinal."""
+        return self._array(name).to_numpy()
 
     def with_copies(self, copies: np.ndarray) -> Plan:
         """The same pieces and splits with other copies: uint16, one per row."""
         import pyarrow as pa
 
-        column = pa.array(copies, pa.uint16())
-        position = self.table.schema.get_field_index("copies")
-        return Plan(self.root, self.header, self.table.set_column(position, "copies", column))
+        other = Plan(self.root, self.header, self._table, first_row=self.first_row)
+        # The columns read so far are those of both.
+        other._arrays = {**self._arrays, "copies": pa.array(copies, pa.uint16())}
+        return other
 
     def rows_of(self, component: int, file: int, split: str | None = None) -> np.ndarray:
         """Row numbers of one file, ascending, with at least one copy."""
         import numpy as np
 
-        # The table is in order, so that a file's rows are found without a look at all the others.
-        first, end = _span(self.column("component"), component)
-        files = self.column("file")[first:end]
-        first, end = (first + place for place in _span(files, file))
+        first, end = self._file_span(component, file)
         wanted = self.column("copies")[first:end] > 0
         if split is not None:
             wanted &= self.column("split")[first:end] == SPLITS.index(split)
         return first + np.flatnonzero(wanted)
 
+    def _file_span(self, component: int, file: int) -> tuple[int, int]:
+        # The table is in order, so that a file's rows are found without a look at all the others.
+        first, end = _span(self.column("component"), component)
+        start, stop = _span(self.column("file")[first:end], file)
+        return first + start, first + stop
+
     def text_hashes(self, rows: np.ndarray) -> list[bytes]:
         """The 16-byte hashes of the documents that rows are pieces of."""
         data = self._hashes[rows].tobytes()
         return [data[start : start + 16] for start in range(0, len(data), 16)]
+
+    def pieces(self, name: str, rows: np.ndarray) -> list[int | None]:
+        """`piece_start` or `piece_end` of some rows."""
+        import pyarrow as pa
+
+        return self._array(name).take(pa.array(rows)).to_pylist()
 
     def files(self) -> Iterator[tuple[int, int, Path]]:
         """(component, file, path) of every file the plan may read, in its order."""
@@ -146,7 +198,8 @@ class Plan:
     def component_texts(self, split: str) -> Iterator[tuple[str, str]]:
         """(slug, text) of every piece of a split, each once."""
         for component, file, _ in self.files():
-            for planned in read_file_rows(self, component, file, self.rows_of(component, file, split)):
+            part = self.part(component, file)
+            for planned in read_file_rows(part, component, file, part.rows_of(component, file, split)):
                 yield self.header.components[component].slug, planned.text
 
     def document_id(self, row: int) -> str:
@@ -169,12 +222,23 @@ class Plan:
         import numpy as np
 
         copies = self.column("copies")[rows].astype(np.int64)
-        repeated = np.repeat(rows, copies)
         starts = np.cumsum(copies) - copies
-        copy = np.arange(repeated.size, dtype=np.int64) - np.repeat(starts, copies)
-        hashes = self._hashes[repeated]
-        keys = keyed_columns(self.header.seed, "order", hashes[:, 0], hashes[:, 1], self._ordinal[repeated], copy)
-        return Entries(repeated, copy.astype(np.uint16), keys)
+        row = np.repeat(np.arange(len(rows)), copies)
+        copy, keys = np.empty(row.size, np.uint16), np.empty(row.size, np.uint64)
+        # Some at a time: of all copies of the Pile the intermediate columns alone would be gigabytes.
+        for first in range(0, row.size, _ENTRIES_AT_ONCE):
+            some = slice(first, first + _ENTRIES_AT_ONCE)
+            place = row[some]
+            number, row[some] = first + np.arange(place.size) - starts[place], rows[place]
+            hashes, ordinal = self._hashes[row[some]], self.column("ordinal")[row[some]]
+            keys[some] = keyed_columns(self.header.seed, "order", hashes[:, 0], hashes[:, 1], ordinal, number)
+            copy[some] = number
+        return Entries(row, copy, keys)
+
+
+def _open(root: Path) -> TableFile:
+    path = root / "plan" / PLAN_FILE
+    return TableFile(path, schema(), PlanHeader, name="plan", command=f"pile build --root {root}")
 
 
 def _span(ascending: np.ndarray, value: int) -> tuple[int, int]:
@@ -216,7 +280,7 @@ def read_file_rows(plan: Plan, component: int, file: int, rows: np.ndarray) -> I
         return
     path = plan.path(component, file)
     lines, hashes = plan.column("line")[rows], plan.text_hashes(rows)
-    starts, ends = (plan.table.column(name).take(_take(rows)).to_pylist() for name in ("piece_start", "piece_end"))
+    starts, ends = (plan.pieces(name, rows) for name in ("piece_start", "piece_end"))
     position = 0
     for document in read_documents(path):
         if lines[position] == document.line and text_hash(document.text) != hashes[position]:
@@ -237,12 +301,6 @@ def _changed(plan: Plan, fact: str) -> CorruptData:
     )
 
 
-def _take(rows: np.ndarray) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array(rows)
-
-
 def file_tasks(plan: Plan, name: str, *arguments: Any) -> list[Task]:
     """A task per file that the plan reads, in its order and as large as its text: for functions of a file's rows.
 
@@ -254,17 +312,17 @@ def file_tasks(plan: Plan, name: str, *arguments: Any) -> list[Task]:
         if rows.size:
             # Absolute, because workers of another machine stand elsewhere.
             values = (str(plan.root.resolve()), component, file, *arguments)
-            tasks.append(Task(f"{name}-{component}-{file}", values, size=int(plan.column("bytes")[rows].sum())))
+            task = f"{name}-{plan.header.components[component].slug}-{file}"
+            tasks.append(Task(task, values, size=int(plan.column("bytes")[rows].sum())))
     return tasks
 
 
 def iter_texts(plan: Plan, split: str) -> Iterator[tuple[str, int]]:
     """(text, copies) of every piece of a split, in plan order, each read once."""
     for component, file, _ in plan.files():
-        rows = plan.rows_of(component, file, split)
-        if rows.size:
-            for planned in read_file_rows(plan, component, file, rows):
-                yield planned.text, int(plan.column("copies")[planned.row])
+        part = plan.part(component, file)
+        for planned in read_file_rows(part, component, file, part.rows_of(component, file, split)):
+            yield planned.text, int(part.column("copies")[planned.row])
 
 
 class PlannedDocument(NamedTuple):
@@ -286,8 +344,7 @@ def iter_documents(root: str | Path, split: str = "train") -> Iterator[PlannedDo
         raise UsageError(f"there is no split {split!r}", hint=f"one of {', '.join(SPLITS)}")
     plan = Plan.read(Path(root))
     for component, file, _ in plan.files():
-        for planned in read_file_rows(plan, component, file, plan.rows_of(component, file, split)):
-            meta = decode_meta(planned.meta)
-            yield PlannedDocument(
-                plan.document_id(planned.row), planned.text, meta, int(plan.column("copies")[planned.row])
-            )
+        part = plan.part(component, file)
+        for planned in read_file_rows(part, component, file, part.rows_of(component, file, split)):
+            meta, copies = decode_meta(planned.meta), int(part.column("copies")[planned.row])
+            yield PlannedDocument(part.document_id(planned.row), planned.text, meta, copies)

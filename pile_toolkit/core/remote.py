@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING
 
 from pile_toolkit.core.errors import CorruptData, SourceUnavailable, UsageError
 from pile_toolkit.core.files import HASH_BLOCK_BYTES
+from pile_toolkit.core.frames import BOMB_RATIO, BOMB_SLACK_BYTES
+from pile_toolkit.core.masks import mask_url
 from pile_toolkit.core.part import Origin, PartFile, open_part
-from pile_toolkit.core.web import MirrorFailed, Retryable, RetryPolicy, answer_of, mask_url, new_client, persistently
+from pile_toolkit.core.web import (
+    CODINGS_READ,
+    MirrorFailed,
+    Retryable,
+    RetryPolicy,
+    answer_of,
+    new_client,
+    persistently,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +40,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d+)-\d+|\*)/(?P<total>\d+|\*)")
 # Some servers say of a stored archive that it is a coding of something else. Then the bytes as sent are the file.
 _SUFFIXES_OF_CODING = {"gzip": (".gz", ".tgz"), "x-gzip": (".gz", ".tgz"), "zstd": (".zst",), "br": (".br",)}
-_CODINGS_READ = ("gzip", "x-gzip", "deflate")
 MISSING_STATUSES = (403, 404, 410)
 
 
@@ -101,6 +110,8 @@ def read_url(url: str, *, limit_bytes: int = 1 << 20, policy: RetryPolicy | None
         with answer_of(client, url, headers={}) as answer:
             if answer.status_code != 200:
                 raise MirrorFailed(f"answers {answer.status_code} to a plain request", status=answer.status_code)
+            if (coding := _coding(answer)) is not None and coding not in CODINGS_READ:
+                raise MirrorFailed(f"sends content coding {coding} although none was asked for")
             for block in answer.iter_bytes():
                 content += block
                 if len(content) > limit_bytes:
@@ -156,11 +167,24 @@ class _Transfer:
             for block in blocks:
                 self.part.append(block)
                 self._report(total_bytes)
+                self._refuse_flood(answer, total_bytes)
         if total_bytes is not None and self.part.length != total_bytes:
             got_bytes = self.part.length
             if got_bytes > total_bytes:
                 self.part.clear()
             raise Retryable(f"sends {got_bytes:,} bytes of {total_bytes:,}")
+
+    def _refuse_flood(self, answer: httpx2.Response, total_bytes: int | None) -> None:
+        """More than the file has, or more than what came can lawfully unpack to, would fill the disk."""
+        if total_bytes is not None and self.part.length > total_bytes:
+            self.part.clear()
+            raise Retryable(f"sends more than the {total_bytes:,} bytes of the file")
+        if _coding(answer) is None:
+            return
+        came_bytes = answer.num_bytes_downloaded
+        if self.part.length > BOMB_SLACK_BYTES + BOMB_RATIO * came_bytes:
+            self.part.clear()
+            raise MirrorFailed(f"sends {came_bytes:,} bytes that unpack to more than {BOMB_RATIO:,} times as many")
 
     def _report(self, total_bytes: int | None) -> None:
         if self.on_progress is not None:
@@ -181,7 +205,7 @@ class _Transfer:
     def _begin(self, answer: httpx2.Response, url: str) -> Iterator[bytes]:
         coding = _coding(answer)
         stored = coding is None or self.part.target.name.endswith(_SUFFIXES_OF_CODING.get(coding, ()))
-        if not stored and coding not in _CODINGS_READ:
+        if not stored and coding not in CODINGS_READ:
             raise MirrorFailed(f"sends content coding {coding} although none was asked for")
         # The length of a coded answer is not the file's, and a part of the file is no range of it.
         total_bytes = _content_length(answer) if stored else None

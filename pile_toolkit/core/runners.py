@@ -11,9 +11,10 @@ import ctypes
 import os
 import signal
 from concurrent import futures
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pile_toolkit.core.errors import OutOfSpace, UsageError
+from pile_toolkit.core.errors import UsageError, WorkerKilled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SCHEDULERS = "serial, process, dask, or the address of a Dask scheduler such as tcp://host:8786"
 _ADDRESSES = ("tcp://", "tls://")
 _PR_SET_PDEATHSIG = 1
+_VMSTAT = Path("/proc/vmstat")
 
 
 def run_all(
@@ -29,7 +31,7 @@ def run_all(
     """Yields (number of the argument, result) as calls finish.
 
     scheduler: serial | process | dask (workers on this machine) | tcp://... (a running Dask scheduler).
-    Raises what a call raises, UsageError for an unknown scheduler, OutOfSpace where a worker was killed.
+    Raises what a call raises, UsageError for an unknown scheduler, WorkerKilled where a worker was killed.
     """
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}, at least one is needed", hint="--jobs 1")
@@ -51,22 +53,52 @@ def _run_in_processes(
     # Spawned, not forked: threads of numba, pyarrow and tokenizers do not survive a fork.
     context = multiprocessing.get_context("spawn")
     pool = futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),))
+    workers: list[Any] = []
+    kills_before = _memory_kills()
     try:
         numbers = {pool.submit(function, *values): number for number, values in enumerate(arguments)}
+        workers = list(pool._processes.values())
         for done in futures.as_completed(numbers):
             yield numbers[done], done.result()
     except (KeyboardInterrupt, GeneratorExit):
         # Nobody waits for the results any more, and a task may take hours; what it had half done is done again.
-        for worker in list(pool._processes.values()):
+        for worker in workers:
             worker.kill()
         raise
-    except futures.process.BrokenProcessPool as error:
-        raise OutOfSpace(
-            "a worker process was killed, most likely for memory",
-            hint="run again with fewer --jobs: finished parts are kept",
-        ) from error
+    except (futures.process.BrokenProcessPool, OSError) as error:
+        # A pool that breaks while it is given tasks answers with a closed handle of its own.
+        if isinstance(error, OSError) and not pool._broken:
+            raise
+        # Only then do all have their exit codes: the pool ends the others itself.
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise _of_dead_workers(workers, _memory_kills() - kills_before) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _of_dead_workers(workers: Sequence[Any], memory_kills: int) -> Exception:
+    """What to say of a pool that broke, from how its processes ended."""
+    # SIGTERM is how the pool ends those that are left when one has died.
+    dead = [worker for worker in workers if worker.exitcode not in (0, None, -signal.SIGTERM)]
+    processes = tuple(worker.pid for worker in dead)
+    listed = ", ".join(map(str, processes)) or "unknown"
+    if any(worker.exitcode != -signal.SIGKILL for worker in dead):
+        ends = {signal.Signals(-worker.exitcode).name if worker.exitcode < 0 else worker.exitcode for worker in dead}
+        return RuntimeError(f"worker process {listed} crashed with {', '.join(map(str, sorted(ends, key=str)))}")
+    cause = "for memory" if memory_kills > 0 else "(SIGKILL), most likely for memory"
+    killed = WorkerKilled(
+        f"worker process {listed} was killed {cause}", hint="run again with fewer --jobs: finished parts are kept"
+    )
+    killed.processes = processes
+    return killed
+
+
+def _memory_kills() -> int:
+    """How many processes the kernel has killed for memory since it started."""
+    if not _VMSTAT.exists():
+        return 0
+    counters = dict(line.split() for line in _VMSTAT.read_text().splitlines())
+    return int(counters.get("oom_kill", 0))
 
 
 def die_with_parent(parent: int) -> None:
@@ -84,25 +116,45 @@ def die_with_parent(parent: int) -> None:
 def _run_on_dask(
     function: Callable[..., Any], arguments: Sequence[tuple], workers: int, address: str | None
 ) -> Generator[tuple[int, Any]]:
-    from distributed import Client, LocalCluster, as_completed
+    from distributed import Client, as_completed
     from distributed.scheduler import KilledWorker
 
     with contextlib.ExitStack() as stack:
         if address is None:
-            cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
-            )
+            cluster = _local_cluster(workers)
             stack.callback(_close, cluster)
             address = cluster.scheduler_address
         client = stack.enter_context(Client(address))
+        # pure=False: two equal calls must both run, each writes its own output.
+        submitted = [client.submit(function, *values, pure=False) for values in arguments]
+        numbers = {future.key: number for number, future in enumerate(submitted)}
+        for future in as_completed(submitted):
+            try:
+                result = future.result()
+            except KilledWorker as error:
+                killed = WorkerKilled(
+                    f"{error.allowed_failures + 1} Dask workers were killed in succession, most likely for memory",
+                    hint="give the workers more memory, then run again: finished parts are kept",
+                )
+                killed.positions = (numbers[future.key],)
+                raise killed from error
+            yield numbers[future.key], result
+
+
+def _local_cluster(workers: int) -> Any:
+    """Dask workers on this machine. Raises WorkerKilled where they are killed while they start, twice."""
+    from distributed import LocalCluster
+
+    # What a task raises is raised here, and said once: Dask's own log would print its traceback before.
+    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": "CRITICAL"}
+    try:
+        return LocalCluster(n_workers=workers, **options)
+    except RuntimeError:
         try:
-            # pure=False: two equal calls must both run, each writes its own output.
-            submitted = [client.submit(function, *values, pure=False) for values in arguments]
-            numbers = {future.key: number for number, future in enumerate(submitted)}
-            for future in as_completed(submitted):
-                yield numbers[future.key], future.result()
-        except KilledWorker as error:
-            raise OutOfSpace(f"Dask workers died on one task: {error}", hint="give the workers more memory") from error
+            return LocalCluster(n_workers=workers, **options)
+        except RuntimeError as error:
+            fact = f"Dask workers were killed while they started, most likely for memory: {error}"
+            raise WorkerKilled(fact, hint="run again with fewer --jobs: finished parts are kept") from error
 
 
 def _close(cluster: Any) -> None:

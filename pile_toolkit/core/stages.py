@@ -1,4 +1,4 @@
-"""What every stage's result says beside its own counts: where it is, and whether there was anything to do."""
+"""What every stage does alike: see whether it is finished already, and say its result, now or later, the same."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from pile_toolkit.core.manifest import current_manifest
+from pile_toolkit.core.tasks import remove_work
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pile_toolkit.core.manifest import Manifest
+    from pile_toolkit.core.manifest import Manifest, StageKey
 
 Result = TypeVar("Result", bound="StageResult")
 
@@ -19,6 +22,17 @@ class StageResult(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: str
     up_to_date: bool
+
+
+def finished(folder: Path, key: StageKey) -> Manifest | None:
+    """The manifest of a stage that needs not run again, else None.
+
+    A run that was killed between its last two steps, the manifest and tidying up, is tidied up after here.
+    """
+    manifest = current_manifest(folder, key)
+    if manifest is not None:
+        remove_work(folder)
+    return manifest
 
 
 def stage_result(kind: type[Result], folder: Path, manifest: Manifest, *, up_to_date: bool) -> Result:

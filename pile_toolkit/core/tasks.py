@@ -6,6 +6,9 @@ The work folder is named after the stage's key, so parts of another seed or corp
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pile_toolkit.core.console import SILENT
-from pile_toolkit.core.files import fsync_file, fsync_folder, naming_full_disks, remove, write_bytes
+from pile_toolkit.core.errors import OutOfSpace, WorkerKilled
+from pile_toolkit.core.files import fsync_file, fsync_folder, naming_full_disks, needing_bytes, remove, write_bytes
+from pile_toolkit.core.held import Held, held_leases, refuse_if_displaced, writing_under
+from pile_toolkit.core.jsonfile import decode_json
 from pile_toolkit.core.runners import naming_input, run_all
 
 if TYPE_CHECKING:
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
 
 WORK_PREFIX = ".work-"
 RESULT = "result.json"
+PARTIAL = ".partial-"
+_PARTIAL_NAME = re.compile(rf"(?P<name>.*){re.escape(PARTIAL)}(?P<process>\d+)-.*")
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -47,16 +55,25 @@ class Workers:
 
 
 @contextlib.contextmanager
-def work_folder(folder: Path, key: StageKey) -> Iterator[Path]:
-    """A scratch folder for one key; kept when the block fails, removed with all older ones when it succeeds."""
+def work_folder(folder: Path, key: StageKey, *, needs_bytes: int = 0) -> Iterator[Path]:
+    """A scratch folder for one key; kept when the block fails, removed with all older ones when it succeeds.
+
+    `needs_bytes` is about what the stage writes below `folder`, for what is said where the disk is full.
+    """
     work = folder / f"{WORK_PREFIX}{key.digest()[:16]}"
-    for other in folder.glob(f"{WORK_PREFIX}*"):
-        if other != work:
-            remove(other)
+    remove_work(folder, but=work)
     work.mkdir(parents=True, exist_ok=True)
-    with naming_full_disks(work):
+    with needing_bytes(folder, needs_bytes), naming_full_disks(work):
         yield work
-    remove(work)
+    remove_work(folder)
+
+
+def remove_work(folder: Path, *, but: Path | None = None) -> None:
+    """Removes the scratch folders of a stage, of whatever key."""
+    for work in folder.glob(f"{WORK_PREFIX}*"):
+        if work != but:
+            refuse_if_displaced()
+            remove(work)
 
 
 def run_tasks(
@@ -85,34 +102,81 @@ def _run_tasks(
     for number, task in enumerate(tasks):
         finished = work / task.name / RESULT
         if finished.exists():
-            results[number] = msgspec.json.decode(finished.read_bytes())
+            results[number] = decode_json(finished.read_bytes(), Any, name=str(finished), hint=f"rm -r {work}")
             advance(task.size)
         else:
             waiting.append(number)
-    arguments = [(function, str(work / tasks[number].name), tasks[number].arguments) for number in waiting]
-    # Closed, so that an error while reporting ends the workers at once and not when the interpreter gets to it.
-    with contextlib.closing(run_all(_run_task, arguments, jobs=workers.jobs, scheduler=workers.scheduler)) as finishing:
-        for position, result in finishing:
-            number = waiting[position]
-            results[number] = result
-            advance(tasks[number].size)
+    work.mkdir(parents=True, exist_ok=True)
+    _remove_partial(work)
+    leases = held_leases()
+    arguments = [(function, str(work / tasks[number].name), tasks[number].arguments, leases) for number in waiting]
+    try:
+        # Closed, so that an error while reporting ends the workers at once and not when the interpreter gets to it.
+        with contextlib.closing(run_all(_run_task, arguments, jobs=workers.jobs, scheduler=workers.scheduler)) as ended:
+            for position, result in ended:
+                number = waiting[position]
+                results[number] = result
+                advance(tasks[number].size)
+    except WorkerKilled as error:
+        names = [tasks[waiting[position]].name for position in error.positions] or _at_work(work, error.processes)
+        working_on = f" while working on {', '.join(names)}" if names else ""
+        raise WorkerKilled(f"{error.message}{working_on}", hint=error.hint) from error.__cause__
+    _remove_partial(work)
     return [results[number] for number in range(len(tasks))]
 
 
-def _run_task(function: Callable[..., Any], folder: str, arguments: tuple) -> Any:
+def _remove_partial(work: Path) -> None:
+    """Removes what workers that were killed had begun."""
+    for partial in work.glob(f"*{PARTIAL}*"):
+        remove(partial)
+
+
+def _at_work(work: Path, processes: Sequence[int]) -> list[str]:
+    """Names of the tasks that these processes had begun."""
+    begun = map(_PARTIAL_NAME.fullmatch, (path.name for path in work.glob(f"*{PARTIAL}*")))
+    return sorted(match["name"] for match in begun if match and int(match["process"]) in processes)
+
+
+def _run_task(function: Callable[..., Any], folder: str, arguments: tuple, leases: tuple[Held, ...]) -> Any:
     target = Path(folder)
-    partial = target.with_name(target.name + ".partial")
-    remove(partial)
-    partial.mkdir(parents=True)
+    # Of its own, because a worker that a cluster gave up may still be at the same task.
+    partial = target.with_name(f"{target.name}{PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with naming_full_disks(partial):
+        with writing_under(leases), naming_full_disks(partial):
+            _begin(partial)
             # Through JSON and back, so that a resumed run sees exactly what an undisturbed one sees.
             encoded = msgspec.json.encode(function(partial, *arguments))
             write_bytes(partial / RESULT, encoded)
             fsync_file(partial)
-            remove(target)
-            partial.rename(target)
-            fsync_folder(target.parent)
+            _publish(partial, target)
+    except MemoryError as error:
+        fact = f"a worker ran out of memory while working on {target.name}"
+        raise OutOfSpace(fact, hint="run again with fewer --jobs: finished parts are kept") from error
     except Exception as error:
+        # At once: the room may be what is missing.
+        with contextlib.suppress(OSError):
+            remove(partial)
         raise naming_input(error, target.name) from error.__cause__
     return msgspec.json.decode(encoded)
+
+
+def _begin(partial: Path) -> None:
+    """Makes a task's folder, and none above it: a successor that took the root over may have removed the work."""
+    refuse_if_displaced()
+    try:
+        partial.mkdir()
+    except FileNotFoundError:
+        refuse_if_displaced()
+        raise
+
+
+def _publish(partial: Path, target: Path) -> None:
+    refuse_if_displaced()
+    try:
+        partial.rename(target)
+    except OSError:
+        if not (target / RESULT).exists():
+            raise
+        # Another worker was at the same task and has finished it, with the same bytes.
+        remove(partial)
+    fsync_folder(target.parent)

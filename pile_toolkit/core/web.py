@@ -1,6 +1,6 @@
 """A URL in, one judged HTTP answer out: every failure is either worth another try here or a reason to go elsewhere.
 
-Credentials never leave this module in a message: URLs are shown through `mask_url`.
+Credentials never leave this module in a message: URLs are shown through `mask_url` (core/masks.py).
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import email.utils
+import ipaddress
+import netrc
+import os
 import random
-import re
 import socket
 import ssl
 import time
@@ -19,6 +21,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 import tenacity
+
+from pile_toolkit.core.masks import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,9 +38,7 @@ PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 USABLE_STATUSES = frozenset({200, 206, 416})
 # Less than this is no progress: a server that gives a few bytes an attempt must not keep us for ever.
 PROGRESS_BYTES = 1 << 20
-_SECRET_PARAMETER = re.compile(
-    r"(?P<name>(?:^|(?<=[&;]))[^=&;]*(?:token|key|sig|secret|pass|pwd|cred|auth)[^=&;]*=)[^&;]*", re.IGNORECASE
-)
+CODINGS_READ = ("gzip", "x-gzip", "deflate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +70,6 @@ class Retryable(Exception):
         self.retry_after_s = retry_after_s
 
 
-def mask_url(url: str) -> str:
-    """The URL without user, password and values of query parameters that look like keys: fit for logs and manifests."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url
-    host, slash, path = re.match(r"([^/?#]*)([/?#]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
-    if "@" in host:
-        host = "***@" + host.rpartition("@")[2]
-    path, mark, query = (slash + path).partition("?")
-    query = _SECRET_PARAMETER.sub(r"\g<name>***", query)
-    return f"{scheme}://{host}{path}{mark}{query}"
-
-
 def new_client(policy: RetryPolicy) -> httpx2.Client:
     """A client that asks for bytes as they are stored and never waits for ever."""
     timeout = httpx2.Timeout(policy.read_timeout_s, connect=policy.connect_timeout_s)
@@ -108,16 +97,28 @@ def answer_of(client: httpx2.Client, url: str, *, headers: dict[str, str]) -> It
 def _follow(client: httpx2.Client, url: str, headers: dict[str, str]) -> httpx2.Response:
     request = _request(client, url, headers)
     for _ in range(MAX_REDIRECTS + 1):
-        response = client.send(request, stream=True, follow_redirects=False)
+        response = client.send(request, stream=True, auth=_own_auth(request), follow_redirects=False)
         if not response.has_redirect_location:
             return response
         response.close()
         following = response.next_request
         if following is None:
             raise MirrorFailed("redirects to an address that is none", status=response.status_code)
-        _check_redirect(request.url.scheme, following.url.scheme)
+        _check_redirect(request.url, following.url)
         request = following
     raise MirrorFailed(f"redirects more than {MAX_REDIRECTS} times")
+
+
+def _own_auth(request: httpx2.Request) -> httpx2.Auth | None:
+    """What ~/.netrc (or the file that $NETRC names) has for the host; None where the URL itself says it, or nothing."""
+    url = request.url
+    if url.userinfo and url.username != MASK:
+        return None
+    try:
+        found = netrc.netrc(os.environ.get("NETRC")).authenticators(url.host)
+    except (OSError, netrc.NetrcParseError):
+        found = None
+    return httpx2.BasicAuth(found[0], found[2] or "") if found else None
 
 
 def _request(client: httpx2.Client, url: str, headers: dict[str, str]) -> httpx2.Request:
@@ -125,16 +126,34 @@ def _request(client: httpx2.Client, url: str, headers: dict[str, str]) -> httpx2
         scheme = urlsplit(url).scheme
         request = client.build_request("GET", url, headers=headers)
     except (httpx2.InvalidURL, ValueError) as error:
-        raise MirrorFailed(f"is not a usable address: {error}") from error
+        # Their words quote the address, of a password with "/" in it a half that nothing masks.
+        reason = f": {error}" if "@" not in url else ": is its password percent-encoded?"
+        raise MirrorFailed(f"is not a usable address{reason}") from (None if "@" in url else error)
     if scheme not in SCHEMES:
         raise MirrorFailed(f"cannot be fetched over HTTP: it is a {scheme or 'path, no'} address")
+    if f"={MASK}".encode() in request.url.query or (request.url.username == MASK and _own_auth(request) is None):
+        raise MirrorFailed("is shown without its secret, which is not stored: say it with --from, or in ~/.netrc")
     return request
 
 
-def _check_redirect(before: str, after: str) -> None:
+def _check_redirect(before: httpx2.URL, after: httpx2.URL) -> None:
     # A server must not be able to point us at local files, nor to talk us out of TLS.
-    if after not in SCHEMES or (before == "https" and after == "http"):
-        raise MirrorFailed(f"redirects from {before} to {after}, which is refused")
+    if after.scheme not in SCHEMES or (before.scheme == "https" and after.scheme == "http"):
+        raise MirrorFailed(f"redirects from {before.scheme} to {after.scheme}, which is refused")
+    # Nor at what only this machine can reach, such as the services that hand keys to a cloud's machines.
+    if _is_local(after.host) and not _is_local(before.host):
+        raise MirrorFailed(f"redirects from outside to {after.host}, which is refused")
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_link_local or address.is_unspecified
 
 
 def _judge(response: httpx2.Response) -> None:

@@ -15,7 +15,7 @@ from pipelines.catalog import components as catalog
 from pipelines.corpus import CorpusResult
 from pipelines.dedup import DedupResult
 from pipelines.download import REJECTS
-from pipelines.keep_list import read_keep_list
+from pipelines.keep_list import open_keep_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,12 +87,15 @@ def dedup(stage: Finished) -> data.Dedup:
     import numpy as np
 
     result = counts_of(DedupResult, stage)
-    components, table = read_keep_list(stage.folder.parent)
-    component, reason = table.column("component").to_numpy(), table.column("reason").to_numpy()
-    sizes = table.column("bytes").to_numpy()
+    table = open_keep_list(stage.folder.parent)
     rows = []
-    for number, planned in enumerate(components):
-        mine, counts = component == number, result.components[planned.slug]
+    kept, removed = np.zeros(_BITS, np.int64), np.zeros(_BITS, np.int64)
+    # One component after the other: the sizes of all documents of the Pile together would be gigabytes.
+    for number, planned in enumerate(table.header):
+        columns = table.rows(table.find(component=number), ["bytes", "reason"])
+        sizes, stays = columns.column("bytes").to_numpy(), columns.column("reason").to_numpy() == 0
+        mine, counts = (_bits(sizes[stays]), _bits(sizes[~stays])), result.components[planned.slug]
+        kept, removed = kept + mine[0], removed + mine[1]
         rows.append(
             data.ComponentDedup(
                 slug=planned.slug,
@@ -100,8 +103,8 @@ def dedup(stage: Finished) -> data.Dedup:
                 kept=counts.kept,
                 exact=counts.exact,
                 near=counts.near,
-                median_bytes=int(np.quantile(sizes[mine], 0.5, method="inverted_cdf")) if mine.any() else 0,
-                lengths=_lengths(sizes[mine], reason[mine] == 0),
+                median_bytes=int(np.quantile(sizes, 0.5, method="inverted_cdf")) if sizes.size else 0,
+                lengths=_lengths(*mine),
             )
         )
     return data.Dedup(
@@ -111,25 +114,29 @@ def dedup(stage: Finished) -> data.Dedup:
         kept=result.kept,
         clusters=result.clusters,
         components=rows,
-        lengths=_lengths(sizes, reason == 0),
+        lengths=_lengths(kept, removed),
     )
 
 
-def _lengths(sizes: np.ndarray, kept: np.ndarray) -> list[data.LengthBucket]:
-    """Buckets of 0, 1, 2-3, 4-7 ... bytes from the first to the last that is not empty."""
+def _bits(sizes: np.ndarray) -> np.ndarray:
+    """How many of the sizes have 0, 1, 2 ... binary digits: int64[65]."""
     import numpy as np
 
     # The exponent of frexp is the number of binary digits, exact for every size below 2^53.
-    bits = np.frexp(sizes.astype(np.float64))[1]
-    kept_counts = np.bincount(bits[kept], minlength=_BITS)
-    removed_counts = np.bincount(bits[~kept], minlength=_BITS)
-    filled = np.flatnonzero(kept_counts + removed_counts)
+    return np.bincount(np.frexp(sizes.astype(np.float64))[1], minlength=_BITS)
+
+
+def _lengths(kept: np.ndarray, removed: np.ndarray) -> list[data.LengthBucket]:
+    """Buckets of 0, 1, 2-3, 4-7 ... bytes from the first to the last that is not empty."""
+    import numpy as np
+
+    filled = np.flatnonzero(kept + removed)
     return [
         data.LengthBucket(
             least_bytes=(1 << digits) >> 1,
             most_bytes=(1 << digits) - 1,
-            kept=int(kept_counts[digits]),
-            removed=int(removed_counts[digits]),
+            kept=int(kept[digits]),
+            removed=int(removed[digits]),
         )
         for digits in (range(filled[0], filled[-1] + 1) if filled.size else ())
     ]

@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pile_toolkit.core.console import SILENT, size
 from pile_toolkit.core.files import hash_file, write_bytes
-from pile_toolkit.core.manifest import MANIFEST, StageKey, current_manifest, describe, publish, withdraw
-from pile_toolkit.core.stages import StageResult
+from pile_toolkit.core.lease import holding_root
+from pile_toolkit.core.manifest import MANIFEST, StageKey, describe, publish, withdraw
+from pile_toolkit.core.stages import StageResult, finished
 from pile_toolkit.report import figures
 from pile_toolkit.report.finished import finished_stages
 from pile_toolkit.report.gather import gather
@@ -38,6 +39,7 @@ class ReportResult(StageResult, frozen=True, kw_only=True):
     stages: list[str]
 
 
+@holding_root
 def write_report(root: str | Path, *, reporter: Reporter = SILENT) -> ReportResult:
     """Writes the page about everything that is finished under `root`, and the same figures as JSON beside it.
 
@@ -49,7 +51,7 @@ def write_report(root: str | Path, *, reporter: Reporter = SILENT) -> ReportResu
     folder = root / "reports"
     inputs = {stage.name: hash_file(stage.folder / MANIFEST) for stage in found}
     key = StageKey(stage="report", format=FORMAT, inputs=inputs)
-    manifest = current_manifest(folder, key)
+    manifest = finished(folder, key)
     up_to_date = manifest is not None
     if manifest is None:
         withdraw(folder)

@@ -27,11 +27,11 @@ SIGNATURES = {
     "write_shards": "(root, *, tokenizer=None, jobs=1, scheduler='process', reporter)",
     "mix_shards": "(root, name, *, weights)",
     "shard_stats": "(prefix)",
-    "train": "(recipe='debug', *, root, steps=None, name=None, mix=None, overrides=None, reporter)",
+    "train": "(recipe='debug', *, root, steps=None, name=None, mix=None, overrides=None, take_over=False, reporter)",
     "load_model": "(path)",
     "export": "(checkpoint, target, *, to='hf', tokenizer=None)",
-    "plan": "(config, *, overrides=None)",
-    "verify": "(root, *, reporter)",
+    "plan": "(config, *, overrides=None, jobs=1)",
+    "verify": "(root, *, repair=False, jobs=None, reporter)",
     "run": "(config, *, overrides=None, jobs=None, scheduler='process', take_over=False, reporter)",
 }
 METHODS = {

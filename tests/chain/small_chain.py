@@ -21,7 +21,7 @@ DOCUMENTS = {
     "enron-emails": 60,
 }
 
-CONFIG = """
+DATA_CONFIG = """
 seed = 7
 root = "root"
 
@@ -36,7 +36,9 @@ test_share = 0.1
 
 [tokenizer]
 vocab_size = 1500
+"""
 
+TRAIN_TABLES = """
 [train]
 recipe = "debug"
 steps = 12
@@ -50,6 +52,8 @@ steps = 12
 "validation.interval" = 6
 "validation.batches" = 1
 """
+
+CONFIG = DATA_CONFIG + TRAIN_TABLES
 
 
 def pile_command(arguments: Sequence[str | Path]) -> list[str]:

@@ -14,10 +14,10 @@ import zstandard
 from pile_toolkit.chain.config import load_run_config
 from pile_toolkit.chain.run import run
 from pile_toolkit.core.errors import TryAgain, UsageError
-from pile_toolkit.core.lease import hold_root
 from pile_toolkit.core.plan import Plan, iter_documents, iter_texts
 from shards.dataset import TokenDataset
 from tests.chain.small_chain import DOCUMENTS, deterministic_outputs
+from tests.making import held_by_another_run
 from tokenizer.encoder import Encoder
 from tokenizer.stage import train_on_plan
 
@@ -91,7 +91,7 @@ def test_a_stage_runs_again_when_its_parameters_change_and_the_ones_before_do_no
 
 def test_a_second_run_on_the_same_root_is_refused_while_the_first_one_lives(configure, tmp_path):
     config = configure(tmp_path)
-    with hold_root(tmp_path / "root"), pytest.raises(TryAgain, match="in use by process"):
+    with held_by_another_run(tmp_path / "root"), pytest.raises(TryAgain, match="in use by process"):
         run(config, jobs=1)
 
 

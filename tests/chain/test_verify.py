@@ -1,7 +1,8 @@
-"""One flipped byte anywhere is found, named, and repaired by the command that is printed."""
+"""One flipped byte anywhere is found, named, and repaired by the command that is printed and by `--repair`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,10 +11,16 @@ import sys
 
 import pytest
 
+import pile_toolkit as pile_package
+from pile_toolkit.chain.repair import JOURNAL
 from pile_toolkit.chain.run import run
 from pile_toolkit.chain.verify import find_manifests, refuse_faults, verify
-from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.errors import CorruptData, TryAgain, UsageError
+from pile_toolkit.core.files import HASH_BLOCK_BYTES
+from pile_toolkit.core.lease import hold_root
+from pile_toolkit.core.manifest import StageKey, describe, publish
 from tests.chain.small_chain import process_environment
+from tests.faults.flips import hashes, outputs_inside, repair_problem, turn_over
 
 
 @pytest.fixture
@@ -87,3 +94,264 @@ def test_a_missing_and_a_shortened_file_are_told_apart(copied):
 def test_a_folder_without_outputs_says_what_to_type(tmp_path):
     with pytest.raises(UsageError, match="pile run"):
         verify(tmp_path)
+
+
+def damage_everything(root) -> None:
+    """One bit in the middle of every output that is the root's own."""
+    for path in outputs_inside(root):
+        turn_over(path, 4 * path.stat().st_size)
+
+
+def test_repair_brings_back_every_byte_of_a_root_in_which_every_output_is_damaged(copied):
+    root = copied / "root"
+    before = hashes(root)
+    damage_everything(root)
+    assert repair_problem(root, before) is None
+    assert not (root / JOURNAL).exists()
+
+
+def test_repair_brings_back_roots_that_were_made_by_single_commands_with_options(pile, source, tmp_path):
+    root, weights, mixed = tmp_path / "a root", tmp_path / "weights.toml", tmp_path / "mixed.toml"
+    weights.write_text("github = 1.5\nubuntu-irc = 2.0\nenron-emails = 0.5\n")
+    mixed.write_text("github = 3.0\nubuntu-irc = 1.0\nenron-emails = 0.5\n")
+    with_reject(source / "ubuntu-irc.jsonl.zst", tmp_path / "mine" / "ubuntu-irc.jsonl.zst")
+    small = ["model.layers=1", "model.hidden_size=32", "data.sequence_length=64", "optimizer.learning_rate=1e-3"]
+    for words in (
+        ["download", "github", "--from", source],
+        ["download", "ubuntu-irc", "--from", tmp_path / "mine", "--max-rejects", "2"],
+        ["download", "enron-emails", "--from", "sample:"],
+        ["dedup", "--method", "minhash", "--threshold", "0.7", "--num-perm", "64"],
+        [
+            "build",
+            "--weights",
+            weights,
+            "--seed",
+            "5",
+            "--val-share",
+            "0.1",
+            "--test-share",
+            "0",
+            "--train-shards",
+            "2",
+        ],
+        ["tokenizer", "train", "--vocab-size", "700", "--max-space-run", "8"],
+        ["shards", "write"],
+        ["shards", "mix", "more-code", "--weights", mixed],
+        [
+            "train",
+            "debug",
+            "--steps",
+            "2",
+            "--name",
+            "mine",
+            "--mix",
+            "more-code",
+            *(w for s in small for w in ("--set", s)),
+        ],
+    ):
+        done = pile(*words, "--root", root)
+        assert done.returncode == 0, done.stderr
+    before = hashes(root)
+    damage_everything(root)
+    assert {fault.stage for fault in verify(root).faults} == {
+        *("download", "dedup", "build", "corpus", "tokenizer", "shards", "mix", "train")
+    }
+    assert repair_problem(root, before) is None
+
+
+def with_reject(sound, path) -> None:
+    """The documents of a file and a line that is none."""
+    import zstandard
+
+    path.parent.mkdir()
+    path.write_bytes(sound.read_bytes() + zstandard.ZstdCompressor().compress(b"no document\n"))
+
+
+def test_a_run_goes_on_from_its_last_sound_checkpoint_and_keeps_what_is_sound(copied, monkeypatch):
+    # The bytes of a training are those of its number of threads.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    root = copied / "root"
+    before = hashes(root)
+    last = max(root.glob("runs/debug/checkpoints/step-*"))
+    (damaged,) = last.glob("*.safetensors")
+    turn_over(damaged, 8000)
+    sound = {path: path.stat().st_ino for path in (root / "runs").rglob("*") if path.is_file() and path != damaged}
+    result = pile_package.verify(root, repair=True, jobs=1, reporter=Told([]))
+    assert result.faults == []
+    assert hashes(root) == before
+    assert len(result.repaired) == 1
+    assert result.repaired[0].startswith("pile train debug")
+    assert {path: path.stat().st_ino for path in sound} == sound
+    assert not list(root.glob("runs/*.repair"))
+
+
+class Told:
+    """A reporter that keeps what it is told, and every advance."""
+
+    def __init__(self, said: list[str]) -> None:
+        self.said, self.advances = said, []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    @contextlib.contextmanager
+    def progress(self, label, *, total, unit):
+        yield lambda units, note="": self.advances.append(units)
+
+
+def test_a_dry_run_names_the_commands_and_changes_nothing(copied, pile):
+    root = copied / "root"
+    turn_over(root / "plan" / "plan.parquet", 100)
+    (root / "corpus" / ".work-0123456789abcdef").mkdir()
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    done = pile("verify", "--repair", "--dry-run", "--root", root)
+    assert done.returncode == 4
+    assert f"would run: rm {root}/plan/plan.parquet && pile build --seed 7" in done.stdout
+    assert f"would remove {root}/corpus/.work-0123456789abcdef" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["plan", "shards"])
+def test_a_damaged_manifest_is_a_fault_among_others_and_the_stage_is_run_again(copied, name):
+    root = copied / "root"
+    before = hashes(root)
+    manifest = root / name / "manifest.json"
+    manifest.write_bytes(b'{"key"' + bytes(40))
+    turn_over(root / "shards" / "val.idx", 40)
+    damaged = {fault.path for fault in verify(root).faults}
+    assert {str(manifest)} <= damaged <= {str(manifest), str(root / "shards" / "val.idx")}
+    assert repair_problem(root, before) is None
+
+
+def test_damaged_timings_are_removed_and_nothing_is_made_anew(copied):
+    root = copied / "root"
+    before = hashes(root)
+    (root / "shards" / "timings.json").write_bytes(b"{")
+    (fault,) = verify(root).faults
+    assert (fault.stage, fault.repair) == ("shards", f"rm {root}/shards/timings.json")
+    assert verify(root, repair=True).faults == []
+    assert hashes(root) == before
+
+
+def test_stages_of_another_input_are_named_and_made_anew_but_no_training_is(copied, pile):
+    root = copied / "root"
+    words = ["build", "--seed", "8", "--val-share", "0.1", "--test-share", "0.1", "--train-shards", "3", "--root", root]
+    assert pile(*words).returncode == 0
+    found = verify(root)
+    assert found.faults == []
+    assert [fault.stage for fault in found.stale] == ["tokenizer", "shards", "report"]
+    assert "was made of another 'plan'" in found.stale[0].fact
+    assert found.stale[1].repair == f"pile shards write --root {root}"
+    trained = hashes(root / "runs" / "debug")
+    after = verify(root, repair=True)
+    assert after.faults == []
+    # The run is a result of its own: named, and kept as it is.
+    assert [fault.stage for fault in after.stale] == ["train"]
+    assert hashes(root / "runs" / "debug") == trained
+    assert json.loads((root / "plan" / "manifest.json").read_bytes())["key"]["parameters"]["seed"] == 8
+
+
+def test_what_killed_writers_left_is_named_with_its_size_and_removed_by_a_repair(copied):
+    root = copied / "root"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    work, temporary = root / "dedup" / ".work-0123456789abcdef", root / "plan" / f".plan.parquet.{dead.pid}.tmp"
+    (work / "part").mkdir(parents=True)
+    (work / "part" / "rows").write_bytes(bytes(1000))
+    temporary.write_bytes(bytes(10))
+    writing = root / "plan" / f".plan.parquet.{os.getpid()}.tmp"
+    writing.write_bytes(bytes(20))
+    found = verify(root)
+    assert found.faults == []
+    assert {(item.path, item.bytes) for item in found.leftovers} == {(str(work), 1000), (str(temporary), 10)}
+    with hold_root(root):
+        # Of a run at work nothing is a leftover.
+        assert verify(root).leftovers == []
+    assert verify(root, repair=True).leftovers == []
+    assert not work.exists()
+    assert writing.exists()
+
+
+def test_files_outside_the_root_are_named_and_never_touched(copied, pile, source):
+    root = copied / "root"
+    mine = copied / "mine"
+    shutil.copytree(source, mine)
+    done = pile("download", "github", "--from", mine, "--root", root)
+    assert done.returncode == 0, done.stderr
+    turn_over(mine / "github.jsonl.zst", 800)
+    bytes_before = (mine / "github.jsonl.zst").read_bytes()
+    done = pile("verify", "--repair", "--root", root)
+    assert done.returncode == 4
+    assert f"{mine}/github.jsonl.zst has the hash" in done.stderr
+    assert "never written" in done.stderr
+    assert (mine / "github.jsonl.zst").read_bytes() == bytes_before
+
+
+@pytest.mark.parametrize("name", ["../../outside", "../outside", "link/outside"])
+def test_an_output_that_leads_out_of_the_root_is_never_removed(copied, name):
+    root = copied / "root"
+    (root / "dedup" / "link").symlink_to(copied)
+    outside = (root / "dedup" / name).resolve()
+    outside.write_bytes(b"mine")
+    manifest = root / "dedup" / "manifest.json"
+    content = json.loads(manifest.read_bytes())
+    content["outputs"].append({"path": name, "bytes": 5, "hash": "0" * 32})
+    manifest.write_text(json.dumps(content))
+    # As if the stage itself had written it so.
+    timings = root / "dedup" / "timings.json"
+    timings.write_text(json.dumps({**json.loads(timings.read_bytes()), "manifest": ""}))
+    assert {str(manifest), str(root / "dedup" / name)} & {fault.path for fault in verify(root).faults}
+    verify(root, repair=True)
+    assert outside.read_bytes() == b"mine"
+
+
+def test_a_repair_that_was_cut_off_is_taken_up_by_the_next(copied):
+    root = copied / "root"
+    before = hashes(root)
+    turn_over(root / "plan" / "plan.parquet", 100)
+    (fault,) = verify(root).faults
+    # As a kill leaves it in mid-build: the file and the manifest that knows the options are gone.
+    (root / JOURNAL).write_text(json.dumps([{"command": fault.remedy.command, "remove": fault.remedy.remove}]))
+    (root / "plan" / "plan.parquet").unlink()
+    (root / "plan" / "manifest.json").unlink()
+    found = verify(root)
+    assert [fault.path for fault in found.faults] == [str(root / JOURNAL)]
+    assert repair_problem(root, before) is None
+
+
+def test_a_record_of_a_repair_from_elsewhere_removes_nothing(copied):
+    root, mine = copied / "root", copied / "mine"
+    mine.write_bytes(b"mine")
+    (root / JOURNAL).write_text(json.dumps([{"command": None, "remove": [str(mine)]}]))
+    with pytest.raises(CorruptData, match="of another root"):
+        verify(root, repair=True)
+    assert mine.read_bytes() == b"mine"
+
+
+def test_a_repair_waits_for_nobody_and_removes_nothing_while_another_run_holds_the_root(copied, pile):
+    root = copied / "root"
+    turn_over(root / "plan" / "plan.parquet", 100)
+    with hold_root(root):
+        done = pile("verify", "--repair", "--root", root)
+    assert done.returncode == TryAgain.exit_code
+    assert (root / "plan" / "plan.parquet").exists()
+
+
+def test_progress_advances_within_a_large_file(tmp_path):
+    folder = tmp_path / "root" / "dedup"
+    folder.mkdir(parents=True)
+    (folder / "large").write_bytes(bytes(3 * HASH_BLOCK_BYTES))
+    key = StageKey(stage="dedup", format=1, parameters={"method": "exact"})
+    publish(folder, key, outputs=[describe(folder, folder / "large")], counts={}, started_at=0.0)
+    told = Told([])
+    assert verify(tmp_path / "root", jobs=3, reporter=told).faults == []
+    assert told.advances == [HASH_BLOCK_BYTES] * 3
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+def test_faults_do_not_depend_on_the_number_of_readers(copied, jobs):
+    root = copied / "root"
+    for name in ("plan/plan.parquet", "shards/val.bin", "corpus/train/01.jsonl.zst"):
+        turn_over(root / name, 100)
+    found = [fault.path.removeprefix(f"{root}/") for fault in verify(root, jobs=jobs).faults]
+    assert found == ["plan/plan.parquet", "corpus/train/01.jsonl.zst", "shards/val.bin"]

@@ -120,7 +120,14 @@ def test_a_full_disk_behind_standard_output_is_exit_5(pile):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(pile_command(["components"]), stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 5
-    assert done.stderr.startswith("error: No space left on device\n  try: ")
+    assert done.stderr.startswith("error: No space left on device: standard output\n  try: ")
+
+
+def test_an_option_that_is_wrong_keeps_its_exit_code_with_a_closed_standard_output():
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *pile_command(["build", "--sead", "1"])]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no such option")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(undisturbed):
@@ -153,6 +160,14 @@ def test_help_of_a_group_lists_its_commands_as_data_flows_and_cuts_no_sentence(p
         commands = pile(group, "--help").stdout.partition("Commands:\n")[2].splitlines()
         assert commands[0].split()[0] == first
         assert not [line for line in commands if line.endswith("...")]
+
+
+def test_an_error_that_knows_no_remedy_says_that_of_its_class(pile, tmp_path):
+    (tmp_path / "bad.toml").write_text("seed = \n")
+    done = pile("run", "bad.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "bad.toml is not valid TOML" in done.stderr
+    assert re.search(r"^  try: .+", done.stderr, re.MULTILINE)
 
 
 def test_debug_shows_the_traceback(pile, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -92,8 +94,19 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     path.write_bytes(b"#" * config.LIMIT_BYTES)
     assert read_toml(path) == {}
     path.write_bytes(b"#" * (config.LIMIT_BYTES + 1))
-    with pytest.raises(UsageError, match="4,194,305 bytes, a configuration has at most 4,194,304"):
+    with pytest.raises(UsageError, match="4,194,305 bytes or more, a configuration has at most 4,194,304"):
         read_toml(path)
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="4,194,305 bytes or more"):
+        read_toml(tmp_path / "zero.toml")
+
+
+def test_a_pipe_is_read_as_a_shell_hands_it_over(tmp_path):
+    reading, writing = os.pipe()
+    os.write(writing, b"seed = 1")
+    os.close(writing)
+    assert read_toml(Path(f"/dev/fd/{reading}")) == {"seed": 1}
+    os.close(reading)
 
 
 def test_the_nearest_name_is_suggested_and_otherwise_all_of_them():

@@ -6,9 +6,18 @@ import pickle
 import pytest
 
 from pile_toolkit.core import errors
-from pile_toolkit.core.errors import CorruptData, OutOfSpace, PileError, SourceUnavailable, TryAgain, UsageError
+from pile_toolkit.core.errors import (
+    CorruptData,
+    DiskFull,
+    OutOfSpace,
+    PileError,
+    SourceUnavailable,
+    TryAgain,
+    UsageError,
+    WorkerKilled,
+)
 
-KINDS = [UsageError, SourceUnavailable, CorruptData, OutOfSpace, TryAgain]
+KINDS = [UsageError, SourceUnavailable, CorruptData, OutOfSpace, DiskFull, WorkerKilled, TryAgain]
 
 
 def test_exit_codes_are_those_of_the_design():
@@ -17,6 +26,8 @@ def test_exit_codes_are_those_of_the_design():
         "SourceUnavailable": 3,
         "CorruptData": 4,
         "OutOfSpace": 5,
+        "DiskFull": 5,
+        "WorkerKilled": 5,
         "TryAgain": 75,
     }
 
@@ -24,6 +35,14 @@ def test_exit_codes_are_those_of_the_design():
 def test_there_is_no_further_kind_of_error():
     found = {item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, PileError)}
     assert found == {PileError, *KINDS}
+    assert list(errors.error_tree()) == KINDS
+
+
+def test_every_kind_of_error_says_what_it_means_what_to_type_and_gives_an_example():
+    for kind in KINDS:
+        assert kind.__doc__
+        assert kind.next_step
+        assert kind.example
 
 
 def test_the_hint_stands_below_the_fact():

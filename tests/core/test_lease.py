@@ -1,6 +1,8 @@
 """One run at a time on a root: the living are respected, the dead are not, and of many heirs one inherits."""
 
 import contextlib
+import contextvars
+import errno
 import itertools
 import os
 import select
@@ -8,14 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 
+from pile_toolkit.core import lease as core_lease
 from pile_toolkit.core.errors import TryAgain
-from pile_toolkit.core.lease import LEASE, Lease, hold_root
+from pile_toolkit.core.files import write_bytes
+from pile_toolkit.core.held import held_leases, refuse_if_displaced, writing_under
+from pile_toolkit.core.lease import LEASE, Lease, hold_root, holding_root, living_owner
 from tests.making import REPOSITORY
 
 PATIENCE_S = 60.0
@@ -62,6 +68,22 @@ def leave_behind(root, **changes):
     return lease
 
 
+def by_another_run(call, *arguments, **options):
+    """Calls a function as if it were not called from within the blocks that this thread is in."""
+    return contextvars.Context().run(call, *arguments, **options)
+
+
+def check_refused(root, *, take_over=False, match=None):
+    """Another run cannot have `root`; returns the error."""
+
+    def refused():
+        with pytest.raises(TryAgain, match=match) as error, hold_root(root, take_over=take_over):
+            pass
+        return error.value
+
+    return by_another_run(refused)
+
+
 def check_free(root):
     with hold_root(root) as lease:
         assert owner_of(root) == lease
@@ -81,6 +103,19 @@ def test_a_root_is_held_while_the_block_runs_and_free_after_it(tmp_path):
     assert list(root.iterdir()) == []
 
 
+def test_a_root_that_a_failed_run_made_goes_with_it_while_it_is_empty(tmp_path):
+    @holding_root
+    def fail(root, *names):
+        for name in names:
+            (root / name).touch()
+        raise ZeroDivisionError
+
+    for names in ((), ("file",)):
+        with pytest.raises(ZeroDivisionError):
+            fail(tmp_path / "root", *names)
+        assert (tmp_path / "root").exists() == bool(names)
+
+
 def test_a_second_run_is_refused_and_told_who_where_and_since_when(tmp_path):
     with another_run(tmp_path) as other:
         owner = owner_of(tmp_path)
@@ -98,12 +133,120 @@ def test_a_second_run_is_refused_and_told_who_where_and_since_when(tmp_path):
     check_free(tmp_path)
 
 
-def test_this_process_too_holds_a_root_once(tmp_path):
-    with hold_root(tmp_path) as lease:
-        with pytest.raises(TryAgain, match=f"process {os.getpid()} on "), hold_root(tmp_path):
-            pass
+def test_a_block_within_the_block_holds_the_same_lease(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with hold_root(tmp_path / "root") as lease:
+        with hold_root(Path("root")) as inner:
+            assert inner == lease
+        assert owner_of(tmp_path / "root") == lease
+        with hold_root(tmp_path / "other") as other:
+            assert [held.token for held in held_leases()] == [lease.token, other.token]
+        assert list((tmp_path / "other").iterdir()) == []
+    assert held_leases() == ()
+    check_free(tmp_path / "root")
+
+
+def test_another_thread_of_the_process_is_another_run(tmp_path):
+    with hold_root(tmp_path) as lease, ThreadPoolExecutor(1) as pool:
+        error = pool.submit(check_refused, tmp_path).result()
+        assert f"process {os.getpid()} on " in error.message
         assert owner_of(tmp_path) == lease
     check_free(tmp_path)
+
+
+def test_a_stage_holds_the_root_that_is_its_first_argument(tmp_path):
+    @holding_root
+    def stage(root, *, doubled):
+        assert owner_of(Path(root)).process == os.getpid()
+        return 2 * doubled
+
+    assert stage(str(tmp_path / "root"), doubled=21) == 42
+    check_free(tmp_path / "root")
+
+
+# What is published is published under the current lease only
+
+
+def displaced_by(root, **changes):
+    lease = msgspec.structs.replace(owner_of(root), token="another", **changes)
+    (root / LEASE).write_bytes(msgspec.json.encode(lease))
+    return lease
+
+
+def test_a_displaced_run_publishes_nothing_more(tmp_path):
+    with hold_root(tmp_path / "root") as lease:
+        root = tmp_path / "root"
+        write_bytes(root / "before.txt", b"mine")
+        owner = displaced_by(root, host="elsewhere", process=7)
+        with pytest.raises(TryAgain) as error:
+            write_bytes(root / "before.txt", b"mine again")
+        assert error.value.message == (
+            f"this run lost its lease on {root}, which is held by process 7 on elsewhere since {owner.since()}: "
+            "it writes nothing more there"
+        )
+        assert (root / "before.txt").read_bytes() == b"mine"
+        assert sorted(path.name for path in root.iterdir()) == [LEASE, f"{LEASE}.{lease.token}", "before.txt"]
+    assert owner_of(root) == owner
+
+
+def test_a_run_whose_lease_somebody_removed_publishes_nothing_more(tmp_path):
+    with hold_root(tmp_path):
+        (tmp_path / LEASE).unlink()
+        with pytest.raises(TryAgain, match=r"lost its lease on .*, which nobody holds now"):
+            write_bytes(tmp_path / "file.txt", b"mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_root_vanished_says_so(tmp_path):
+    root = tmp_path / "root"
+    with hold_root(root):
+        root.rename(tmp_path / "moved")
+        with pytest.raises(TryAgain, match=f"{root} vanished while this run wrote there"):
+            refuse_if_displaced()
+    assert not root.exists()
+
+
+def test_whatever_fails_in_a_root_that_vanished_it_is_said_that_it_vanished(tmp_path):
+    root = tmp_path / "root"
+
+    def stage():
+        with hold_root(root):
+            root.rename(tmp_path / "moved")
+            (root / "plan").read_bytes()
+
+    with pytest.raises(TryAgain, match=f"{root} vanished while this run wrote there"):
+        stage()
+    with pytest.raises(ZeroDivisionError), hold_root(root):
+        raise ZeroDivisionError
+
+
+def test_the_living_owner_of_a_root_is_known(tmp_path):
+    assert living_owner(tmp_path) is None
+    with hold_root(tmp_path) as lease:
+        assert living_owner(tmp_path) == lease
+    leave_behind(tmp_path, process_started_s=-60.0)
+    assert living_owner(tmp_path) is None
+
+
+def test_workers_publish_under_the_leases_of_their_run(tmp_path):
+    with hold_root(tmp_path):
+        leases = held_leases()
+
+        def worker():
+            with writing_under(leases):
+                write_bytes(tmp_path / "file.txt", b"")
+
+        by_another_run(worker)
+        displaced_by(tmp_path)
+        with pytest.raises(TryAgain, match="lost its lease"):
+            by_another_run(worker)
+
+
+def test_an_inner_run_is_displaced_with_the_outer(tmp_path):
+    with hold_root(tmp_path), hold_root(tmp_path / "runs" / "debug"):
+        displaced_by(tmp_path)
+        with pytest.raises(TryAgain, match="lost its lease"):
+            write_bytes(tmp_path / "runs" / "debug" / "metrics.jsonl", b"")
 
 
 def test_a_killed_owner_is_taken_over(tmp_path):
@@ -141,19 +284,63 @@ def test_a_clock_that_is_set_right_kills_no_owner(tmp_path, monkeypatch):
         boot, created = psutil.boot_time(), psutil.Process.create_time
         monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
         monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + 3600)
-        with pytest.raises(TryAgain), hold_root(tmp_path):
-            pass
+        check_refused(tmp_path)
 
 
 def test_the_run_of_another_host_is_displaced_by_request_only(tmp_path):
     lease = leave_behind(tmp_path, host="elsewhere", process=1)
     with pytest.raises(TryAgain, match="in use by process 1 on elsewhere since ") as error, hold_root(tmp_path):
         pass
-    assert error.value.hint == "wait for it to end, or pile run --take-over if that host is gone"
+    assert error.value.hint == "wait for it to end, or --take-over if that host is gone"
     assert owner_of(tmp_path) == lease
     with hold_root(tmp_path, take_over=True) as mine:
         assert owner_of(tmp_path) == mine
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_container_with_the_same_host_name_is_another_host(tmp_path):
+    lease = leave_behind(tmp_path, process_space="pid:[1]", process_started_s=-60.0)
+    error = check_refused(tmp_path)
+    assert "--take-over" in error.hint
+    assert owner_of(tmp_path) == lease
+    with hold_root(tmp_path, take_over=True) as mine:
+        assert owner_of(tmp_path) == mine
+
+
+@pytest.mark.parametrize(("space", "inherited"), [("pid:[4026531836]", True), ("pid:[1]", False)])
+def test_a_restarted_machine_inherits_from_itself_but_a_container_cannot_know(tmp_path, monkeypatch, space, inherited):
+    monkeypatch.setattr(core_lease, "_process_space", lambda: space)
+    leave_behind(tmp_path, boot="an earlier start")
+    if inherited:
+        check_free(tmp_path)
+    else:
+        assert "--take-over" in check_refused(tmp_path).hint
+
+
+@pytest.mark.parametrize("answer", [errno.EPERM, errno.ENOTSUP])
+def test_without_hard_links_there_is_one_owner_too(tmp_path, monkeypatch, answer):
+    def refuse(source, target):
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(os, "link", refuse)
+    leave_behind(tmp_path, process_started_s=-60.0)
+    with hold_root(tmp_path) as lease:
+        assert owner_of(tmp_path) == lease
+        check_refused(tmp_path, match=f"process {os.getpid()} on ")
+        refuse_if_displaced()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lost_answer_to_a_link_that_was_made_is_no_loss(tmp_path, monkeypatch):
+    made = os.link
+
+    def answer_lost(source, target):
+        made(source, target)
+        raise FileExistsError(errno.EEXIST, "as a network file system that repeats a request")
+
+    monkeypatch.setattr(os, "link", answer_lost)
+    with hold_root(tmp_path) as lease:
+        assert owner_of(tmp_path) == lease
 
 
 def test_a_displaced_run_leaves_its_successor_alone(tmp_path):
@@ -217,7 +404,8 @@ def before_operations(*numbers, action):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "link", watched(os.link))
-        for name in ("read_bytes", "write_bytes", "unlink"):
+        patch.setattr(core_lease, "read_lease", watched(core_lease.read_lease))
+        for name in ("write_bytes", "unlink"):
             patch.setattr(Path, name, watched(getattr(Path, name)))
         yield counted
 
@@ -234,8 +422,10 @@ def test_whenever_two_rivals_step_in_there_is_one_owner_at_the_end(tmp_path, lef
             owners = []
 
             def run(stack=stack, owners=owners, root=root):
+                context, held = contextvars.Context(), hold_root(root)
                 with contextlib.suppress(TryAgain):
-                    owners.append(stack.enter_context(hold_root(root)))
+                    owners.append(context.run(held.__enter__))
+                    stack.callback(context.run, held.__exit__, None, None, None)
 
             with before_operations(first, second, action=run) as operations:
                 run()
@@ -256,8 +446,8 @@ def test_a_run_killed_at_any_step_is_taken_over(tmp_path):
             process.wait(PATIENCE_S)
         with hold_root(root) as lease:
             assert owner_of(root) == lease
-        # What a run had laid ready before it was killed is of no harm.
-        assert all(path.name.startswith(f"{LEASE}.") for path in root.iterdir())
+        # What a run had laid ready before it was killed is buried with it; a torn file may be a rival's, for a minute.
+        assert all(path.read_bytes() == b"" for path in root.iterdir())
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL

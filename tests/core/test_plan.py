@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pile_toolkit.core.components import read_component
-from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.errors import CorruptData, TryAgain, UsageError
 from pile_toolkit.core.manifest import withdraw
 from pile_toolkit.core.plan import (
     PLAN_FILE,
@@ -28,10 +29,8 @@ from pile_toolkit.core.plan import (
     write_plan,
 )
 from pile_toolkit.core.seeds import KEY_RANGE, keyed, text_hash
+from pile_toolkit.core.tables import write_table
 from tests.making import make_plan, plan_rows, put_plan, write_component
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEXTS = {
     "arxiv": {"a.jsonl.zst": ["eins", "zwei", "drei"], "b.jsonl.zst": ["vier", "eins"]},
@@ -328,3 +327,89 @@ def test_a_plan_of_no_rows_has_no_entries(tmp_path):
     plan = put_plan(tmp_path, [], [])
     assert [column.tolist() for column in plan.entries("train")] == [[], [], []]
     assert list(plan.files()) == []
+
+
+# A part of the plan, for the task of one file
+
+
+def rewritten(root: Path, plan: Plan, group_rows: int) -> Plan:
+    """The same plan in groups of so few rows."""
+    columns = {name: plan.table.column(name) for name in schema().names}
+    write_table(root / "plan" / PLAN_FILE, schema(), columns, plan.header, group_rows=group_rows)
+    return Plan.read(root)
+
+
+@pytest.mark.parametrize("group_rows", [1, 2, 4, 100])
+def test_a_part_is_the_rows_of_its_file_in_the_whole_plan(root, plan, group_rows):
+    plan = rewritten(root, plan, group_rows)
+    more = plan.with_copies(plan.column("copies") + np.uint16(1))
+    for component, file in [(0, 0), (0, 1), (1, 0), (0, 2), (2, 0)]:
+        rows = [
+            number
+            for number, row in enumerate(plan.table.to_pylist())
+            if (row["component"], row["file"]) == (component, file)
+        ]
+        for part in (Plan.read_file(root, component, file), Plan.read(root).part(component, file)):
+            assert len(part) == len(part.table) == len(rows)
+            assert part.header == plan.header
+            assert part.first_row == (rows[0] if rows else part.first_row)
+            assert part.table == plan.table.slice(part.first_row, len(rows))
+            for split in (None, *SPLITS):
+                mine = part.rows_of(component, file, split)
+                assert (mine + part.first_row).tolist() == plan.rows_of(component, file, split).tolist()
+                entries, expected = part.copies_of(mine), plan.copies_of(mine + part.first_row)
+                assert (entries.row + part.first_row).tolist() == expected.row.tolist()
+                assert [entries.copy.tolist(), entries.key.tolist()] == [expected.copy.tolist(), expected.key.tolist()]
+                texts = [planned[1:] for planned in read_file_rows(part, component, file, mine)]
+                whole = read_file_rows(plan, component, file, plan.rows_of(component, file, split))
+                assert texts == [planned[1:] for planned in whole]
+            assert [part.document_id(row) for row in range(len(part))] == [plan.document_id(row) for row in rows]
+        changed = more.part(component, file)
+        assert changed.table == more.table.slice(changed.first_row, len(rows))
+        assert changed.part(component, file).table == changed.table
+        assert changed.part(component, file).first_row == changed.first_row
+
+
+def test_a_task_reads_its_own_rows_however_long_the_plan_is(tmp_path):
+    read = {}
+    for files in (20, 120):
+        rows = files * 20_000
+        columns = {
+            "component": np.zeros(rows, np.uint8),
+            "file": np.arange(rows, dtype=np.uint32) // 20_000,
+            "line": np.arange(rows, dtype=np.uint64) % 20_000 + 1,
+            **dict.fromkeys(("piece_start", "piece_end"), pa.nulls(rows, pa.uint64())),
+            **{name: np.ones(rows, kind) for name, kind in (("split", np.uint8), ("copies", np.uint16))},
+            "bytes": np.ones(rows, np.uint64),
+            # What does not compress.
+            "text_hash": np.random.default_rng(1).integers(0, 2**64, (rows, 2), dtype=np.uint64),
+            "ordinal": np.zeros(rows, np.uint32),
+        }
+        header = PlanHeader(seed=1, components=[PlanComponent(slug="arxiv", files=[str(n) for n in range(files)])])
+        write_plan(tmp_path / "plan" / PLAN_FILE, header, columns)
+        before = bytes_read()
+        part = Plan.read_file(tmp_path, 0, 6)
+        read[files] = bytes_read() - before
+        assert (part.first_row, len(part)) == (120_000, 20_000)
+        assert read[files] < (tmp_path / "plan" / PLAN_FILE).stat().st_size
+    # The description of six times as many groups is read too: some kilobytes.
+    assert read[120] < 1.05 * read[20]
+
+
+def bytes_read() -> int:
+    """What this process has read so far, from disk or cache."""
+    counters = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(counters["rchar"])
+
+
+def test_a_column_is_read_when_it_is_asked_for(root, plan):
+    whole = rewritten(root, plan, 2)
+    assert len(whole) == 9
+    path = root / "plan" / PLAN_FILE
+    kept = path.read_bytes()
+    copies = whole.column("copies").tolist()
+    path.write_bytes(b"")
+    assert whole.column("copies").tolist() == copies
+    with pytest.raises(TryAgain, match=r"plan\.parquet was replaced while it was read"):
+        whole.column("split")
+    path.write_bytes(kept)

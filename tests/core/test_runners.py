@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from pile_toolkit.core.errors import CorruptData, OutOfSpace, UsageError
+from pile_toolkit.core.errors import CorruptData, UsageError, WorkerKilled
 from pile_toolkit.core.runners import available_jobs, naming_input, run_all
 from tests.core import work
 from tests.making import REPOSITORY
@@ -49,15 +49,22 @@ def test_what_a_call_raises_is_raised_here(scheduler, jobs):
 
 
 def test_a_killed_worker_is_named_as_such():
-    with pytest.raises(OutOfSpace, match="a worker process was killed, most likely for memory") as error:
+    with pytest.raises(WorkerKilled, match=r"worker process [\d, ]+ was killed") as error:
         list(run_all(work.kill_this_process, [(), ()], jobs=2))
     assert "fewer --jobs" in error.value.hint
+    assert error.value.processes
+
+
+def test_a_crashed_worker_is_not_taken_for_a_killed_one():
+    with pytest.raises(RuntimeError, match=r"worker process [\d, ]+ crashed with SIGSEGV"):
+        list(run_all(work.crash_this_process, [(), ()], jobs=2))
 
 
 def test_dask_workers_that_die_again_and_again_on_one_task_are_named_as_such():
-    with pytest.raises(OutOfSpace, match="Dask workers died on one task") as error:
+    with pytest.raises(WorkerKilled, match="4 Dask workers were killed in succession") as error:
         list(run_all(work.kill_this_process, [()], jobs=1, scheduler="dask"))
-    assert error.value.hint == "give the workers more memory"
+    assert "more memory" in error.value.hint
+    assert error.value.positions == (0,)
 
 
 def test_an_error_gets_a_note_of_its_input_that_travels():

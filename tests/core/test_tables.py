@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pile_toolkit.core.errors import CorruptData, UsageError
-from pile_toolkit.core.tables import hash_columns, read_table, write_table
+from pile_toolkit.core.errors import CorruptData, TryAgain, UsageError
+from pile_toolkit.core.tables import GROUP_ROWS, TableFile, hash_columns, read_table, write_table
 
 SCHEMA = pa.schema([("line", pa.uint64()), ("piece", pa.uint64()), ("text_hash", pa.binary(16))])
 
@@ -139,3 +139,97 @@ def as_nobody():
         yield
     finally:
         os.seteuid(user)
+
+
+# Reading in part
+
+SORTED = pa.schema([("component", pa.uint8()), ("file", pa.uint32()), ("line", pa.uint64())])
+
+
+def sorted_table(path: Path, rows: list[tuple[int, int]], group_rows: int) -> TableFile:
+    component, file = zip(*sorted(rows), strict=True) if rows else ((), ())
+    columns = {"component": component, "file": file, "line": range(len(rows))}
+    write_table(path, SORTED, columns, HEADER, group_rows=group_rows)
+    return TableFile(path, SORTED, Header, name="list", command="pile list")
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=40),
+    group_rows=st.integers(1, 9),
+    wanted=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    span=st.tuples(st.integers(0, 45), st.integers(0, 45)),
+)
+def test_a_part_is_what_the_whole_table_has_there(tmp_path_factory, rows, group_rows, wanted, span):
+    table = sorted_table(tmp_path_factory.getbasetemp() / "part.parquet", rows, group_rows)
+    header, whole = table.read()
+    assert (header, len(table), whole.schema) == (HEADER, len(rows), SORTED)
+    assert [column.num_chunks for column in whole.columns] == [1, 1, 1]
+    assert [(row["component"], row["file"]) for row in whole.to_pylist()] == sorted(rows)
+    assert table.column("line").to_pylist() == list(range(len(rows)))
+    # One file's rows, and one component's.
+    found = table.find(component=wanted[0], file=wanted[1])
+    assert list(found) == [row for row, pair in enumerate(sorted(rows)) if pair == wanted]
+    assert list(table.find(component=wanted[0])) == [
+        row for row, pair in enumerate(sorted(rows)) if pair[0] == wanted[0]
+    ]
+    # Any rows, all columns or some in another order.
+    some = range(*span)
+    assert table.rows(some).to_pylist() == whole.slice(some.start, len(some)).to_pylist()
+    assert table.rows(some, ["line", "file"]) == whole.slice(some.start, len(some)).select(["line", "file"])
+    groups = list(table.groups(["line"]))
+    assert [first for first, _ in groups] == list(range(0, len(rows), group_rows)) or not rows
+    assert [line for _, group in groups for line in group.column("line").to_pylist()] == list(range(len(rows)))
+
+
+def test_rows_lie_in_groups_of_a_fixed_size_whatever_the_library_would_choose(tmp_path):
+    path = tmp_path / "list.parquet"
+    lines = np.arange(GROUP_ROWS + 1, dtype=np.uint64)
+    write_table(path, pa.schema([("line", pa.uint64())]), {"line": lines}, HEADER)
+    described = pq.read_metadata(path)
+    assert [described.row_group(number).num_rows for number in range(described.num_row_groups)] == [GROUP_ROWS, 1]
+
+
+def test_groups_of_unknown_values_are_looked_into(tmp_path):
+    table = sorted_table(tmp_path / "list.parquet", [(number // 10, 0) for number in range(40)], 7)
+    with pq.ParquetWriter(tmp_path / "plain.parquet", SORTED, write_statistics=False, store_schema=False) as writer:
+        writer.write_table(table.read()[1], row_group_size=7)
+        writer.add_key_value_metadata({b"pile_toolkit.header": msgspec.json.encode(HEADER)})
+    plain = TableFile(tmp_path / "plain.parquet", SORTED, Header, name="list", command="pile list")
+    assert plain.find(component=2, file=0) == table.find(component=2, file=0) == range(20, 30)
+
+
+def test_damage_in_the_middle_is_found_when_it_is_read(tmp_path):
+    path = tmp_path / "list.parquet"
+    table = sorted_table(path, [(number // 10, 0) for number in range(40)], 10)
+    group = pq.read_metadata(path).row_group(2).column(2)
+    start = group.dictionary_page_offset or group.data_page_offset
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(bytes(group.total_compressed_size))
+    os.utime(path, ns=(0, 0))
+    table = TableFile(path, SORTED, Header, name="list", command="pile list")
+    assert table.rows(range(20)).column("line").to_pylist() == list(range(20))
+    with pytest.raises(CorruptData, match=r"list\.parquet is not a list: ") as error:
+        table.rows(range(15, 25))
+    assert error.value.hint == f"rm {path} && pile list"
+
+
+def test_a_table_that_was_replaced_between_two_readings_is_not_read_as_the_first(tmp_path):
+    path = tmp_path / "list.parquet"
+    table = sorted_table(path, [(0, 0), (0, 1)], 1)
+    assert table.find(component=0, file=1) == range(1, 2)
+    sorted_table(path, [(0, 1), (0, 2)], 1)
+    with pytest.raises(TryAgain, match=r"list\.parquet was replaced while it was read"):
+        table.rows(range(1, 2))
+
+
+def test_no_file_stays_open_between_readings(tmp_path):
+    table = sorted_table(tmp_path / "list.parquet", [(0, 0)], 1)
+    table.read()
+    opened = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if _is_open(number)]
+    assert str(tmp_path / "list.parquet") not in opened
+
+
+def _is_open(number: str) -> bool:
+    # The folder that was listed is one of its own entries, and closed by now.
+    return os.path.lexists(f"/proc/self/fd/{number}")

@@ -8,9 +8,10 @@ import pytest
 
 from pile_toolkit.core import tasks as core_tasks
 from pile_toolkit.core.console import SILENT
-from pile_toolkit.core.errors import CorruptData, OutOfSpace
+from pile_toolkit.core.errors import CorruptData, OutOfSpace, TryAgain, WorkerKilled
+from pile_toolkit.core.lease import LEASE, hold_root
 from pile_toolkit.core.manifest import StageKey
-from pile_toolkit.core.tasks import RESULT, WORK_PREFIX, Task, Workers, work_folder
+from pile_toolkit.core.tasks import PARTIAL, RESULT, WORK_PREFIX, Task, Workers, work_folder
 from tests.core import work as functions
 from tests.making import small_disk
 
@@ -119,7 +120,7 @@ def test_a_failing_task_is_named_and_the_rest_is_kept(work, log, tmp_path, sched
     with pytest.raises(kind) as error:
         run_tasks(functions.write_square_unless, arguments, work=work, jobs=jobs, scheduler=scheduler)
     assert error.value.__notes__ == ["while working on task-5"]
-    assert not (work / "task-5").exists()
+    assert not list(work.glob("task-5*"))
     finished = ran(log)
     assert 5 not in finished
     assert 7 in finished
@@ -132,15 +133,50 @@ def test_a_failing_task_is_named_and_the_rest_is_kept(work, log, tmp_path, sched
 def test_a_worker_killed_in_the_middle_costs_its_task_only(work, log, tmp_path):
     (tmp_path / "fault").write_text("kill")
     arguments = tasks(str(log), 1, str(tmp_path / "fault"))
-    with pytest.raises(OutOfSpace, match="a worker process was killed"):
+    with pytest.raises(WorkerKilled, match=r"worker process \d+ was killed .*while working on task-1\n") as error:
         run_tasks(functions.write_square_unless, arguments, work=work, jobs=2, scheduler="process")
+    assert error.value.exit_code == 5
     assert not (work / "task-1").exists()
-    published = {path.name for path in work.iterdir() if not path.name.endswith(".partial")}
+    published = {path.name for path in work.iterdir() if PARTIAL not in path.name}
     assert published <= {"task-7", "task-3", "task-5"}
     (tmp_path / "fault").unlink()
     log.write_text("")
     assert run_tasks(functions.write_square_unless, arguments, work=work, jobs=2, scheduler="process") == RESULTS
     assert {f"task-{number}" for number in ran(log)} == {f"task-{number}" for number in NUMBERS} - published
+    check_finished(work)
+
+
+def test_a_task_that_kills_every_dask_worker_is_named(work, log, tmp_path):
+    (tmp_path / "fault").write_text("kill")
+    arguments = tasks(str(log), 1, str(tmp_path / "fault"))
+    with pytest.raises(WorkerKilled, match=r"4 Dask workers were killed .*while working on task-1\n"):
+        run_tasks(functions.write_square_unless, arguments, work=work, jobs=1, scheduler="dask")
+
+
+@pytest.mark.parametrize(("scheduler", "jobs"), [("serial", 1), ("process", 2)])
+def test_a_worker_that_runs_out_of_memory_names_its_task(work, log, tmp_path, scheduler, jobs):
+    (tmp_path / "fault").write_text("memory")
+    arguments = tasks(str(log), 3, str(tmp_path / "fault"))
+    with pytest.raises(OutOfSpace, match="a worker ran out of memory while working on task-3") as error:
+        run_tasks(functions.write_square_unless, arguments, work=work, jobs=jobs, scheduler=scheduler)
+    assert "fewer --jobs" in error.value.hint
+
+
+@pytest.mark.parametrize(("scheduler", "jobs"), [("serial", 1), ("process", 2)])
+def test_workers_of_a_displaced_run_publish_no_task(tmp_path, log, scheduler, jobs):
+    work, lease = tmp_path / "root" / "work", tmp_path / "root" / LEASE
+    with hold_root(tmp_path / "root"):
+        owner = msgspec.json.decode(lease.read_bytes())
+        lease.write_bytes(msgspec.json.encode({**owner, "token": "another", "host": "elsewhere"}))
+        with pytest.raises(TryAgain, match=r"which is held by process .* on elsewhere"):
+            run_tasks(functions.write_square, tasks(str(log)), work=work, jobs=jobs, scheduler=scheduler)
+    assert not list(work.glob("task-*"))
+
+
+def test_a_task_that_two_workers_finish_is_there_once(work, log, tmp_path):
+    """As where a cluster gives a worker up that goes on: number 1 meets its own result when it is done."""
+    results = run_tasks(functions.finish_twice, tasks(str(log)), work=work, jobs=1, scheduler="serial")
+    assert results == RESULTS
     check_finished(work)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
+import json
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -20,6 +23,11 @@ def fail_with(kind: type[Exception], message: str) -> None:
 
 def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crash_this_process() -> None:
+    faulthandler.disable()
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def note(log: str, text: str) -> None:
@@ -44,6 +52,8 @@ def write_square_unless(folder: Path, number: int, log: str, bad: int, fault: st
                 kill_this_process()
             case "corrupt":
                 raise CorruptData("it is damaged", hint="mend it")
+            case "memory":
+                raise MemoryError
             case "value":
                 raise ValueError("no such value")
     return write_square(folder, number, log)
@@ -55,6 +65,15 @@ def die_the_first_time(folder: Path, number: int, log: str) -> dict:
     if number == 1 and Path(log).read_text().splitlines().count("start 1") == 1:
         kill_this_process()
     return write_square(folder, number, log)
+
+
+def finish_twice(folder: Path, number: int, log: str) -> dict:
+    """The same, but while it runs another worker finishes the same task."""
+    result = write_square(folder, number, log)
+    other = folder.with_name(folder.name.partition(".partial-")[0])
+    shutil.copytree(folder, other)
+    (other / "result.json").write_text(json.dumps(result))
+    return result
 
 
 def wait_for_the_other(folder: Path, pipe: str, number: int) -> int:

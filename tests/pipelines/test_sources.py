@@ -18,7 +18,15 @@ from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import CorruptData, SourceUnavailable, UsageError
 from pile_toolkit.core.remote import RetryPolicy
 from pipelines.catalog import component
-from pipelines.sources import FolderSource, HubSource, SampleSource, UrlSource, parse_source, parse_sources
+from pipelines.sources import (
+    FolderSource,
+    HubSource,
+    SampleSource,
+    UrlSource,
+    mask_setting,
+    parse_source,
+    parse_sources,
+)
 
 ARXIV, GITHUB, NIH = component("arxiv"), component("github"), component("nih-exporter")
 
@@ -315,7 +323,7 @@ def test_a_path_is_a_folder_source_wherever_the_process_stands(tmp_path, monkeyp
         ("s3://bucket/pile", "'s3://' is no way in", "known are: sample:, a folder, https"),
         ("hf://monology", "'hf://monology' names no dataset", "hf://owner/name"),
         ("hf://a/b?splt=test", "names no dataset", "split=train"),
-        (__file__, "is not a .jsonl.zst file", "known forms"),
+        (__file__, "is neither a .jsonl.zst file nor an archive", "known forms"),
     ],
 )
 def test_other_forms_are_refused_with_what_is_known(text, fact, hint):
@@ -358,3 +366,41 @@ def test_the_real_documents_are_found_for_all_22(minipile):
         (path,) = source_of(known.slug).fetch(known, minipile, SILENT)
         first = next(iter(read_documents(path)))
         assert json.loads(first.meta)["pile_set_name"] == known.name
+
+
+@pytest.mark.parametrize("name", ["a\nb.jsonl.zst", "a\x1b[31m.jsonl.zst"])
+def test_a_file_name_with_control_characters_is_refused(tmp_path, name):
+    path = write_rows(tmp_path / "arxiv" / name, [row("a")])
+    for way_in in (tmp_path, path):
+        with pytest.raises(UsageError, match="has control characters") as error:
+            parse_source(str(way_in), slug="arxiv").fetch(ARXIV, tmp_path, SILENT)
+        assert name not in error.value.message
+
+
+def test_a_list_of_hashes_names_no_file_but_the_one_that_is_fetched(served, tmp_path):
+    folder, host, asked = served
+    path = write_rows(folder / "arxiv.jsonl.zst", [row("a")])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  ../../etc/passwd\n{digest}  arxiv.jsonl.zst\n\0\n")
+    (got,) = url_source(host).fetch(ARXIV, tmp_path / "arxiv", SILENT)
+    assert got == tmp_path / "arxiv" / "raw" / "arxiv.jsonl.zst"
+    assert asked == ["/SHA256SUMS", "/arxiv.jsonl.zst"]
+
+
+@pytest.mark.parametrize("text", ["http://[broken/", "http:///pile", "http://host:port/", "https://host:99999/"])
+def test_an_address_that_cannot_be_one_is_a_usage_error(text):
+    with pytest.raises(UsageError, match="is no usable address"):
+        parse_sources(text)
+
+
+def test_no_error_about_a_source_says_its_password():
+    for text in ("ftp://me:pw7@h/", "http://h/ ftp://me:pw7@h", "http://me:p/w7@h/", "http://me:pw7@[h/"):
+        with pytest.raises(UsageError) as error:
+            parse_sources(text)
+        assert "w7" not in str(error.value)
+    source_of = parse_sources("http://me:pw7@h/a.jsonl.zst")
+    source_of("arxiv")
+    with pytest.raises(UsageError, match=r"http://\*\*\*@h/a\.jsonl\.zst is one file"):
+        source_of("github")
+    shown = mask_setting({"arxiv": "http://me:pw7@h/ https://t:k@m/", "default": "a folder  with blanks"})
+    assert shown == {"arxiv": "http://***@h/ https://***@m/", "default": "a folder  with blanks"}

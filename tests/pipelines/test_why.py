@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.plan import Plan
+from pile_toolkit.core.plan import PLAN_FILE, Plan, schema
+from pile_toolkit.core.tables import write_table
 from pipelines.build import build
 from pipelines.dedup import dedup
 from pipelines.download import download
-from pipelines.keep_list import REASONS, read_keep_list
+from pipelines.keep_list import KEEP_LIST_FILE, REASONS, read_keep_list
 from pipelines.why import explain
 
 WEIGHTS = {"pile-cc": 1.0, "arxiv": 2.5, "enron-emails": 0.5}
@@ -80,7 +81,7 @@ def test_a_plan_of_an_earlier_keep_list_says_nothing(make_root, write_source):
 
 
 def test_file_names_with_odd_characters_make_ids_too(make_root):
-    names = ["a:1.jsonl.zst", "new\nline.jsonl.zst", "[x]*.jsonl.zst", "é ü.jsonl.zst"]
+    names = ["a:1.jsonl.zst", "a 'quote'.jsonl.zst", "[x]*.jsonl.zst", "é ü.jsonl.zst"]
     root = make_root({"arxiv": {name: [name] for name in names}})
     dedup(root)
     for name in names:
@@ -102,3 +103,18 @@ def test_an_id_of_nothing_is_refused(make_root, document, says):
     dedup(root)
     with pytest.raises(UsageError, match=says):
         explain(root, document)
+
+
+def test_tables_of_several_groups_say_the_same(make_root, random_corpus):
+    root = make_root(random_corpus(5, 40))
+    dedup(root, method="minhash")
+    build(root, weights=WEIGHTS, **SHARES)
+    plan, (components, table) = Plan.read(root), read_keep_list(root)
+    ids = [plan.document_id(row) for row in range(len(plan))]
+    told = [explain(root, document) for document in ids]
+    planned = {name: plan.table.column(name) for name in plan.table.column_names}
+    write_table(root / "plan" / PLAN_FILE, schema(), planned, plan.header, group_rows=7)
+    listed = {name: table.column(name) for name in table.column_names}
+    write_table(root / "dedup" / KEEP_LIST_FILE, table.schema, listed, components, group_rows=7)
+    assert [explain(root, document) for document in ids] == told
+    assert len(told) > 8

@@ -209,7 +209,7 @@ def as_dict(config: ModelConfig) -> dict:
 def test_a_configuration_that_is_no_json_object_is_corrupt_data(tmp_path, content):
     export_huggingface(ours(), SHAPE, tmp_path)
     (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(CorruptData, match=r"config\.json is no JSON object"):
+    with pytest.raises(CorruptData, match=r"config\.json is not a JSON object"):
         load_model(tmp_path)
 
 

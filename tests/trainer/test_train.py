@@ -15,7 +15,7 @@ import torch
 from transformers import GPTNeoXForCausalLM
 
 from pile_toolkit.core.errors import CorruptData, TryAgain, UsageError
-from pile_toolkit.core.lease import hold_root
+from tests.making import held_by_another_run
 from trainer.checkpoint import find_checkpoints
 from trainer.config import Recipe, load_recipe, recipe_names, resolved
 from trainer.convert import export_huggingface, load_model
@@ -223,7 +223,7 @@ def test_a_loss_that_is_no_number_names_step_and_samples(tiny_recipe, token_shar
 def test_ids_outside_the_vocabulary_and_a_run_in_use_are_refused(tiny_recipe, token_shards, tmp_path):
     with pytest.raises(CorruptData, match="the vocabulary ends at 99"):
         train(tiny_recipe(), shards=token_shards, run=tmp_path / "run", vocab_size=100)
-    with hold_root(tmp_path / "held"), pytest.raises(TryAgain, match="in use"):
+    with held_by_another_run(tmp_path / "held"), pytest.raises(TryAgain, match="in use"):
         trained(tiny_recipe(), token_shards, tmp_path / "held")
 
 

@@ -1,0 +1,140 @@
+"""What a stage works on in, the most memory it takes out: the bounds that `pile plan` prints and benchmarks measure.
+
+A bound is of resident memory, of all processes of a stage together. Each is a sum of terms that say what they are for;
+their constants are rounded up from what `benchmarks/memory.py` measures, which fails where one is exceeded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pile_toolkit.core.components import downloaded_slugs, read_component
+from pile_toolkit.core.documents import LINE_MEMORY_FACTOR
+from pile_toolkit.core.plan import Plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MIB = 1 << 20
+# Processes before they have any data: Python alone, with numpy and pyarrow, with an encoder, with torch.
+PLAIN_BYTES = 64 * _MIB
+TABLES_BYTES = 160 * _MIB
+ENCODER_BYTES = 240 * _MIB
+TORCH_BYTES = 480 * _MIB
+# datasketch and one batch of its table of shingles x permutations.
+SIGNING_BYTES = 200 * _MIB
+# A batch of texts, their ids and what the tokenizers library keeps beside each id.
+ENCODING_BYTES = 160 * _MIB
+# The library's own trainer, and what of 2 GiB of text, all it counts, is different words.
+TRAINER_BYTES = 400 * _MIB
+TRAINER_LARGEST_BYTES = 1 << 31
+# Two groups of rows, which reading part of a table takes.
+GROUPS_BYTES = 48 * _MIB
+# What is in memory while one text is worked on, in multiples of its bytes.
+NORMALIZED_FACTOR = 10
+SIGNED_FACTOR = 20
+ENCODED_FACTOR = 180
+TRAINED_FACTOR = 240
+# A copy of a text in the bucket of its output file: its meta, the key, and Python's objects for them.
+SORTED_COPY_BYTES = 600
+BUCKET_BLOCK_BYTES = 512 << 10
+# Of a document, an entry of the index (a document once per copy), a row of one task's file.
+EXACT_DOCUMENT_BYTES = 260
+LSH_DOCUMENT_BYTES = 5500
+PLANNED_DOCUMENT_BYTES = 300
+INDEXED_DOCUMENT_BYTES = 80
+INDEXED_COPY_BYTES = 100
+FILE_ROW_BYTES = 160
+READ_COPY_BYTES = 48
+# Weights, gradients and the two moments of the optimizer, with a copy for the checkpoint; logits and their gradients.
+TRAINED_PARAMETER_BYTES = 24
+TRAINED_LOGITS = 6
+
+
+class MemoryInput(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bounds depend on; `copies` and `copied_bytes` count a document as often as the mixture has it."""
+
+    documents: int
+    copies: int
+    text_bytes: int
+    copied_bytes: int
+    largest_file_documents: int
+    largest_component_documents: int
+    longest_bytes: int
+    train_shards: int = 30
+    num_perm: int = 128
+    # Those of the recipe `debug` with 50,257 ids.
+    parameters: int = 6_600_000
+    logits_bytes: int = 2 * 128 * 50_304 * 4
+
+
+def counted(root: Path, *, train_shards: int) -> MemoryInput:
+    """What the components and the plan of a root hold. Raises UsageError where no plan was built."""
+    components = [read_component(root, slug) for slug in downloaded_slugs(root)]
+    plan = Plan.read(root)
+    copies, sizes = plan.column("copies").astype("int64"), plan.column("bytes").astype("int64")
+    return MemoryInput(
+        documents=sum(item.documents for item in components),
+        copies=int(copies.sum()),
+        text_bytes=sum(item.text_bytes for item in components),
+        copied_bytes=int((copies * sizes).sum()),
+        largest_file_documents=max(file.counts.documents for item in components for file in item.files),
+        largest_component_documents=max(item.documents for item in components),
+        longest_bytes=int(sizes.max(initial=0)),
+        train_shards=train_shards,
+    )
+
+
+def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
+    """Bytes per stage with so many worker processes; with one job the command works by itself."""
+    at_once, processes = jobs, 1 + (jobs if jobs > 1 else 0)
+    read = LINE_MEMORY_FACTOR * work.longest_bytes
+    rows = FILE_ROW_BYTES * work.largest_file_documents
+    tables = processes * TABLES_BYTES
+    exact = tables + at_once * (rows + read + NORMALIZED_FACTOR * work.longest_bytes)
+    exact += EXACT_DOCUMENT_BYTES * work.documents
+    signed = at_once * (SIGNING_BYTES + SIGNED_FACTOR * work.longest_bytes)
+    assembled = INDEXED_DOCUMENT_BYTES * work.documents + INDEXED_COPY_BYTES * work.copies
+    return {
+        "download": processes * PLAIN_BYTES + at_once * read,
+        "dedup, exact": exact,
+        "dedup, minhash": exact + signed + (4 * work.num_perm + LSH_DOCUMENT_BYTES) * work.documents,
+        "plan": TABLES_BYTES + PLANNED_DOCUMENT_BYTES * work.documents,
+        "corpus": tables + PLANNED_DOCUMENT_BYTES * work.documents + at_once * max(_dealing(work), _sorting(work)),
+        "tokenizer": _training(work)
+        + TRAINED_FACTOR * work.longest_bytes
+        + rows
+        + INDEXED_DOCUMENT_BYTES * work.documents,
+        "shards": processes * ENCODER_BYTES
+        + at_once * (rows + GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
+        + assembled,
+        "mix": TABLES_BYTES + assembled,
+        "train": TORCH_BYTES
+        + TRAINED_PARAMETER_BYTES * work.parameters
+        + TRAINED_LOGITS * work.logits_bytes
+        + READ_COPY_BYTES * work.copies,
+        "export": TORCH_BYTES + 16 * work.parameters,
+        "report": ENCODER_BYTES + GROUPS_BYTES + READ_COPY_BYTES * work.copies + 24 * work.largest_component_documents,
+        "why": TABLES_BYTES + GROUPS_BYTES + rows,
+        "verify": PLAIN_BYTES,
+    }
+
+
+def _dealing(work: MemoryInput) -> int:
+    """Pass 1 of the corpus: the rows of a file, its longest text, and a block of every output file."""
+    longest = (LINE_MEMORY_FACTOR + 4) * work.longest_bytes
+    return (
+        GROUPS_BYTES + FILE_ROW_BYTES * work.largest_file_documents + longest + BUCKET_BLOCK_BYTES * work.train_shards
+    )
+
+
+def _sorting(work: MemoryInput) -> int:
+    """Pass 2: one output file. Copies fall into them at random, so that one may be larger by a few of the longest."""
+    in_one = work.copied_bytes + SORTED_COPY_BYTES * work.copies
+    return in_one * 6 // (5 * work.train_shards) + 8 * work.longest_bytes
+
+
+def _training(work: MemoryInput) -> int:
+    return TABLES_BYTES + TRAINER_BYTES + 4 * min(work.text_bytes, TRAINER_LARGEST_BYTES)

@@ -1,0 +1,1 @@
+"""Archives from outside: tar and zip files, read member by member."""

@@ -1,0 +1,192 @@
+"""A seed in, an outcome out: the disk is full somewhere in a stage, is made larger, and the same command completes.
+
+The disk is a real file system in memory that holds the root up to the stage and a drawn part of what the stage writes.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pile_toolkit.core.files import hash_file
+from pile_toolkit.core.manifest import MANIFEST
+from tests.chain.small_chain import deterministic_outputs, pile_command, process_environment
+from tests.faults.ground import (
+    FOLDER_FILES,
+    FOLDERS,
+    PATIENCE_S,
+    SAMPLED,
+    SERVED,
+    copy_root,
+    demand_sound,
+    files_of,
+    scratch,
+)
+from tests.faults.outcome import Lost, demand, judged
+from tests.making import resize_disk, small_disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.ground import Ground
+    from tests.faults.outcome import Outcome
+
+STAGES = (*FOLDERS, "mix", "export")
+AMPLE_BYTES = 64 << 20
+PAGE_BYTES = 4096
+# Beside its outputs a stage has parts and temporary files; where a draw left room enough, the next has half of it.
+NEED_PER_OUTPUT = 1.6
+ATTEMPTS = 5
+OUT_OF_SPACE = 5
+# A download knows the size of what comes before its first byte.
+_MISSING = re.compile(r"about ([\d,]+) more are needed|needs ([\d,]+) more bytes")
+_alone = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage alone: the folder it writes (seen from the disk) and its command, where {root} and so on are filled."""
+
+    writes: str
+    command: str
+
+
+def _stages() -> dict[str, Stage]:
+    slugs = " ".join((*FOLDER_FILES, SERVED, SAMPLED))
+    build = "build --config {data} --root {root} --jobs 2"
+    return {
+        "download": Stage(
+            writes="root/components", command=f"download {slugs} --config {{data}} --root {{root}} --jobs 2"
+        ),
+        "dedup": Stage(writes="root/dedup", command="dedup --config {data} --root {root} --jobs 2"),
+        "plan": Stage(writes="root/plan", command=f"{build} --no-write-corpus"),
+        "corpus": Stage(writes="root/corpus", command=build),
+        "tokenizer": Stage(writes="root/tokenizer", command="tokenizer train --config {data} --root {root}"),
+        "shards": Stage(writes="root/shards", command="shards write --config {data} --root {root} --jobs 2"),
+        "train": Stage(writes="root/runs/debug", command="run {full} --root {root}"),
+        "report": Stage(writes="root/reports", command="report --root {root}"),
+        "mix": Stage(writes="root/mixes/other", command="shards mix other --weights {weights} --root {root}"),
+        "export": Stage(writes="model", command="export {root}/runs/debug {disk}/model --to hf"),
+    }
+
+
+def fill(ground: Ground, seed: int) -> Outcome:
+    """One case: seeds go through the stages in turn."""
+    stage = STAGES[seed % len(STAGES)]
+    share = random.Random(f"disk {seed}").random()
+    return fill_stage(ground, stage, share, seed)
+
+
+def fill_stage(ground: Ground, stage: str, share: float, seed: int = 0) -> Outcome:
+    """Room for `share` of what a stage needs beside what is there before it."""
+    return judged("disk", stage, seed, lambda: _fill(ground, stage, share))
+
+
+def _fill(ground: Ground, name: str, share: float) -> str:
+    stage, (expected, needed_bytes) = _stages()[name], _reference(ground, name)
+    for _ in range(ATTEMPTS):
+        room_bytes = int(share * needed_bytes * NEED_PER_OUTPUT) // PAGE_BYTES * PAGE_BYTES
+        with scratch(ground) as folder, small_disk(folder / "disk", size_bytes=AMPLE_BYTES) as disk:
+            _begin(ground, name, disk / "root")
+            resize_disk(disk, size_bytes=_used_bytes(disk) + room_bytes)
+            code, said = _run(ground, stage, disk)
+            if code == 0:
+                share /= 2
+                continue
+            missing_bytes = _judge_refusal(disk, stage, code, said)
+            resize_disk(disk, size_bytes=AMPLE_BYTES)
+            code, said = _run(ground, stage, disk)
+            demand(code == 0, f"with room again it ended with {code}: {said}")
+            _compare(expected, disk)
+            return f"room for {room_bytes:,} bytes, {missing_bytes:,} said to be missing"
+    raise AssertionError(f"{name} completes with room for {room_bytes:,} bytes")
+
+
+def _judge_refusal(disk: Path, stage: Stage, code: int, said: str) -> int:
+    """Demands one sentence that says where and how much, and nothing half-written that looks finished."""
+    demand(code == OUT_OF_SPACE, f"a full disk ends with exit code {code}: {said}")
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    demand(len(errors) == 1 and "Traceback" not in said, f"not one sentence: {said}")
+    demand(str(disk) in errors[0], f"it is not said where: {said}")
+    missing = _MISSING.search(errors[0])
+    demand(missing, f"the missing bytes are not said: {said}")
+    if stage.writes != "root/components":
+        demand(not (disk / stage.writes / MANIFEST).exists(), f"{stage.writes} looks finished")
+    demand_sound(disk / "root")
+    assert missing is not None
+    return int((missing[1] or missing[2]).replace(",", ""))
+
+
+def _begin(ground: Ground, name: str, root: Path) -> None:
+    if name in FOLDERS:
+        ground.start(ground.full, name, root)
+    else:
+        copy_root(ground.full.root, root)
+
+
+def _run(ground: Ground, stage: Stage, disk: Path) -> tuple[int, str]:
+    weights = ground.folder / "weights.toml"
+    places = {"root": disk / "root", "disk": disk, "data": ground.data.config, "full": ground.full.config}
+    arguments = [word.format(**places, weights=weights) for word in stage.command.split()]
+    done = subprocess.run(
+        pile_command(arguments), capture_output=True, text=True, env=process_environment(), timeout=PATIENCE_S
+    )
+    return done.returncode, done.stderr
+
+
+def _reference(ground: Ground, name: str) -> tuple[dict[str, str], int]:
+    """What the stage leaves where there is room, and the bytes of its own files."""
+    folder = ground.folder / f"disk-{name}"
+    with _alone:
+        if not folder.exists():
+            folder.mkdir()
+            _make_reference(ground, name, folder)
+    written = folder / _stages()[name].writes
+    # Of a mix the .bin files are links, which cost nothing.
+    own = [path.stat() for path in written.rglob("*") if path.is_file()]
+    needed = sum(-(-status.st_size // PAGE_BYTES) * PAGE_BYTES for status in own if status.st_nlink == 1)
+    return _content(folder), needed
+
+
+def _make_reference(ground: Ground, name: str, folder: Path) -> None:
+    if name in FOLDERS:
+        later = [*FOLDERS, None][list(FOLDERS).index(name) + 1]
+        # A training is run as a whole chain, to the report.
+        if later is None or name == "train":
+            copy_root(ground.full.root, folder / "root")
+        else:
+            ground.start(ground.full, later, folder / "root")
+        return
+    weights = "".join(f"{slug} = 1.5\n" for slug in (*FOLDER_FILES, SERVED, SAMPLED))
+    (ground.folder / "weights.toml").write_text(weights)
+    copy_root(ground.full.root, folder / "root")
+    code, said = _run(ground, _stages()[name], folder)
+    if code != 0:
+        shutil.rmtree(folder)
+        raise Lost(f"{name} alone, with room, ended with {code}: {said}")
+
+
+def _content(folder: Path) -> dict[str, str]:
+    """Hashes of all that depends on the inputs alone, and the names of all files."""
+    # An exported model has no manifest.
+    model = {f"model/{path.name}": hash_file(path) for path in (folder / "model").glob("*")}
+    return dict.fromkeys(files_of(folder), "") | model | _of_manifests(folder / "root")
+
+
+def _of_manifests(root: Path) -> dict[str, str]:
+    return {f"root/{name} of its manifest": hash_ for name, hash_ in deterministic_outputs(root).items()}
+
+
+def _compare(expected: dict[str, str], disk: Path) -> None:
+    different = sorted({key for key, _ in _content(disk).items() ^ expected.items()})
+    demand(not different, f"not as with room from the start: {', '.join(different)}")
+    demand_sound(disk / "root")
+
+
+def _used_bytes(disk: Path) -> int:
+    return shutil.disk_usage(disk).used

@@ -1,0 +1,28 @@
+"""Whatever happens to workers, rivals and the run itself, `pile run` says so and the bytes stay the same."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.faults.outcome import judged, require
+from tests.faults.workers import SCENARIOS
+
+# The campaign runs all of them, many times; these are those that no other test has.
+FEW = [
+    "tcp, workers killed",
+    "dask, a worker killed",
+    "dask, Ctrl-C",
+    "process, a fatal task",
+    "process, Ctrl-C",
+    "killed for memory",
+    "a damaged file",
+    "rivals",
+    "deposed",
+]
+
+
+@pytest.mark.parametrize("scenario", FEW)
+def test_a_run_survives_its_workers_and_its_rivals(ground, scenario):
+    require(judged("worker", scenario, 0, lambda: SCENARIOS[scenario](ground, random.Random(scenario))))

@@ -1,0 +1,272 @@
+"""A seed in, an outcome out: the same bytes from every scheduler, whatever happens to its workers or to the run.
+
+Each scenario is a function of the ground and a source of random numbers, which draws stage, moment and victim.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import msgspec
+import psutil
+
+from pile_toolkit.core.lease import LEASE
+from tests.faults.cluster import cluster, memory_limit
+from tests.faults.ground import PREDECESSORS, compare, complete, files_of, running, scratch
+from tests.faults.outcome import demand, judged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.faults.ground import Ground, RunningPile
+    from tests.faults.outcome import Outcome
+
+    Scenario = Callable[[Ground, random.Random], str]
+
+# Stages with tasks for several workers.
+SHARED_STAGES = ("dedup", "corpus", "shards")
+CORRUPT_DATA, OUT_OF_SPACE, INTERRUPTED, TRY_AGAIN = 4, 5, 130, 75
+# The file that is fatal, and the names of the tasks that are at work on it.
+FATAL, FATAL_TASKS = "enron-emails/02.jsonl.zst", r"while working on (\w+-)?enron-emails-2\b"
+LIMIT_BYTES = 700 << 20
+
+
+def lose_worker(ground: Ground, seed: int) -> Outcome:
+    """One case: seeds go through the scenarios in turn."""
+    name = list(SCENARIOS)[seed % len(SCENARIOS)]
+    return judged("worker", name, seed, lambda: SCENARIOS[name](ground, random.Random(f"worker {seed}")))
+
+
+def _with_scheduler(scheduler: str, jobs: int) -> Scenario:
+    def case(ground: Ground, rng: random.Random) -> str:
+        with scratch(ground) as folder:
+            complete(ground.data, folder / "root", "--scheduler", scheduler, "--jobs", str(jobs))
+        return f"the same bytes from {scheduler} with {jobs} jobs"
+
+    return case
+
+
+def _with_cluster(ground: Ground, rng: random.Random) -> str:
+    with scratch(ground) as folder, cluster(folder, 2) as there:
+        complete(ground.data, folder / "root", "--scheduler", there.address, "--jobs", "2")
+    return "the same bytes from a tcp:// scheduler with 2 workers"
+
+
+def _begin(ground: Ground, rng: random.Random, folder: Path) -> tuple[Path, str, float]:
+    """(root before a drawn stage, the line after which it runs, a drawn moment of it in seconds)."""
+    stage = rng.choice(SHARED_STAGES)
+    ground.start(ground.data, stage, folder / "root")
+    return folder / "root", str(PREDECESSORS[stage]), rng.random() * ground.data.elapsed_s[stage]
+
+
+def _kill_cluster_worker(ground: Ground, rng: random.Random) -> str:
+    with scratch(ground) as folder, cluster(folder, 3) as there:
+        root, before, delay_s = _begin(ground, rng, folder)
+        with running(ground.data.config, root, "--scheduler", there.address, "--jobs", "3") as run:
+            demand(run.says(before), f"the run failed early: {run.said()}")
+            for victim in rng.sample(there.workers, 2):
+                run.ends(delay_s)
+                victim.kill()
+            demand(run.ends() and run.process.returncode == 0, f"the others did not finish: {run.said()}")
+        compare(ground.data, root)
+    return f"2 of 3 workers killed one after the other from {delay_s:.2f} s after {before} on, the last one finished"
+
+
+def _kill_local_dask_worker(ground: Ground, rng: random.Random) -> str:
+    """The others finish; only where Dask was still starting may the run end, and then it says why and goes on later."""
+    with scratch(ground) as folder:
+        root, _, delay_s = _begin(ground, rng, folder)
+        with running(ground.data.config, root, "--scheduler", "dask") as run:
+            victim = _a_worker(run, rng, after_s=delay_s)
+            if victim is not None:
+                victim.kill()
+            demand(run.ends(), f"the run does not end: {run.said()}")
+            code = run.process.returncode
+            if code != 0:
+                _demand_end(run, OUT_OF_SPACE, r"\bkilled\b")
+            demand(not run.left_alive(), f"alive after the run: {run.left_alive()}")
+        complete(ground.data, root)
+    return f"a worker killed {delay_s:.2f} s after it came, exit code {code}" if victim else "over before the kill"
+
+
+def _a_worker(run: RunningPile, rng: random.Random, *, after_s: float) -> psutil.Process | None:
+    """One of the worker processes, some time after the first was seen; None where the run ends before."""
+    while not run.ends(0.02):
+        if _worker_processes(run):
+            run.ends(after_s)
+            return rng.choice(_worker_processes(run) or [None])
+    return None
+
+
+def _worker_processes(run: RunningPile) -> list[psutil.Process]:
+    return [process for process in run.members() if "spawn_main" in _command_line(process)]
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _fatal_task(scheduler: str) -> Scenario:
+    """Every worker that opens one of the files is killed."""
+
+    def case(ground: Ground, rng: random.Random) -> str:
+        with scratch(ground) as folder:
+            root, _, _ = _begin(ground, rng, folder)
+            fault = {"FAULT_OPENED": FATAL, "FAULT_DOES": "kill"}
+            with running(ground.data.config, root, "--scheduler", scheduler, fault=fault) as run:
+                _demand_end(run, OUT_OF_SPACE, r"\bkilled\b", FATAL_TASKS)
+            complete(ground.data, root)
+            return run.said().splitlines()[-2]
+
+    return case
+
+
+def _killed_for_memory(ground: Ground, rng: random.Random) -> str:
+    with scratch(ground) as folder, memory_limit(LIMIT_BYTES) as wrapper:
+        root, _, _ = _begin(ground, rng, folder)
+        fault = {"FAULT_OPENED": FATAL, "FAULT_DOES": "eat"}
+        with running(ground.data.config, root, fault=fault, wrapper=wrapper) as run:
+            _demand_end(run, OUT_OF_SPACE, r"\bkilled for memory\b", FATAL_TASKS)
+        complete(ground.data, root)
+        return run.said().splitlines()[-2]
+
+
+def _demand_end(run: RunningPile, code: int, *patterns: str) -> None:
+    """The exit code, one sentence with these facts, and no process that goes on."""
+    demand(run.ends(), f"the run does not end: {run.said()}")
+    demand(run.process.returncode == code, f"exit code {run.process.returncode} and not {code}: {run.said()}")
+    errors = [line for line in run.said().splitlines() if line.startswith("error: ")]
+    demand(len(errors) == 1 and "Traceback" not in run.said(), f"not one sentence: {run.said()}")
+    last_words = run.said()[run.said().index(errors[0]) :]
+    for pattern in patterns:
+        demand(re.search(pattern, last_words), f"{pattern!r} is not said: {last_words}")
+    demand(not run.left_alive(), f"alive after the run: {run.left_alive()}")
+
+
+def _damaged_file(ground: Ground, rng: random.Random) -> str:
+    """One file among many is cut short: the same sentence from every scheduler."""
+    with scratch(ground) as folder:
+        shutil.copytree(ground.folder / "source", folder / "source")
+        damaged = folder / "source" / FATAL
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[: rng.randrange(10, len(whole))])
+        config = folder / "data.toml"
+        config.write_text(ground.data.config.read_text())
+        said = set()
+        for scheduler in ("serial", "process", "dask"):
+            with running(config, folder / scheduler, "--scheduler", scheduler) as run:
+                _demand_end(run, CORRUPT_DATA, re.escape(str(damaged)))
+                said.add(run.said().partition("error: ")[2])
+        demand(len(said) == 1, f"{len(said)} different sentences: {said}")
+        return said.pop().splitlines()[0].replace(f"{folder}/", "")
+
+
+def _ctrl_c(scheduler: str) -> Scenario:
+    def case(ground: Ground, rng: random.Random) -> str:
+        with scratch(ground) as folder:
+            root, before, delay_s = _begin(ground, rng, folder)
+            to_all = rng.random() < 0.7
+            with running(ground.data.config, root, "--scheduler", scheduler) as run:
+                demand(run.says(before), f"the run failed early: {run.said()}")
+                run.ends(delay_s)
+                (os.killpg if to_all else os.kill)(run.process.pid, signal.SIGINT)
+                _demand_end(run, INTERRUPTED, "run the same command to continue")
+            complete(ground.data, root)
+            return f"SIGINT to {'all' if to_all else 'the parent'} {delay_s:.2f} s after {before}"
+
+    return case
+
+
+def _parent_killed_under_dask(ground: Ground, rng: random.Random) -> str:
+    with scratch(ground) as folder:
+        root, before, delay_s = _begin(ground, rng, folder)
+        with running(ground.data.config, root, "--scheduler", "dask") as run:
+            demand(run.says(before), f"the run failed early: {run.said()}")
+            run.ends(delay_s)
+            run.process.kill()
+            run.process.wait()
+            demand(not run.left_alive(), f"outlived the run: {run.left_alive()}")
+        complete(ground.data, root, "--scheduler", "dask")
+    return f"parent killed {delay_s:.2f} s after {before}"
+
+
+def _rivals(ground: Ground, rng: random.Random) -> str:
+    """Of two runs on one root the second says who holds it, and the first goes on undisturbed."""
+    with scratch(ground) as folder:
+        root, before, delay_s = _begin(ground, rng, folder)
+        with running(ground.data.config, root) as first:
+            _stop(first, before, delay_s)
+            with running(ground.data.config, root) as second:
+                owner = rf"in use by process {first.process.pid} on {re.escape(socket.gethostname())} since \d{{4}}-"
+                _demand_end(second, TRY_AGAIN, owner)
+            os.killpg(first.process.pid, signal.SIGCONT)
+            demand(first.ends() and first.process.returncode == 0, f"the first run failed: {first.said()}")
+        compare(ground.data, root)
+    return f"the second came {delay_s:.2f} s after {before}"
+
+
+def _deposed(ground: Ground, rng: random.Random) -> str:
+    """A run that slept while another took its root over publishes nothing when it wakes."""
+    with scratch(ground) as folder:
+        root, before, delay_s = _begin(ground, rng, folder)
+        with running(ground.data.config, root) as first:
+            _stop(first, before, delay_s)
+            _make_foreign(root / LEASE)
+            complete(ground.data, root, "--take-over")
+            left = _states(root)
+            os.killpg(first.process.pid, signal.SIGCONT)
+            _demand_end(first, TRY_AGAIN, "lost its lease|lease")
+            demand(_states(root) == left, f"the deposed run changed {_states(root) ^ left}")
+        compare(ground.data, root)
+    return f"deposed {delay_s:.2f} s after {before}"
+
+
+def _stop(run: RunningPile, before: str, delay_s: float) -> None:
+    demand(run.says(before), f"the run failed early: {run.said()}")
+    demand(not run.ends(delay_s), f"the run was over before it could be stopped: {run.said()}")
+    os.killpg(run.process.pid, signal.SIGSTOP)
+
+
+def _make_foreign(lease: Path) -> None:
+    held = msgspec.json.decode(lease.read_bytes())
+    lease.write_bytes(msgspec.json.encode({**held, "host": "elsewhere.invalid"}))
+
+
+def _states(root: Path) -> set[tuple[str, int, int]]:
+    """Every file and folder with its inode and time of change."""
+    stats = {name: (root / name).stat() for name in files_of(root)}
+    return {(name, status.st_ino, status.st_mtime_ns) for name, status in stats.items()}
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "serial": _with_scheduler("serial", 1),
+    "process 1": _with_scheduler("process", 1),
+    "process 2": _with_scheduler("process", 2),
+    "process 4": _with_scheduler("process", 4),
+    "dask 1": _with_scheduler("dask", 1),
+    "dask 2": _with_scheduler("dask", 2),
+    "dask 4": _with_scheduler("dask", 4),
+    "tcp": _with_cluster,
+    "tcp, workers killed": _kill_cluster_worker,
+    "dask, a worker killed": _kill_local_dask_worker,
+    "dask, the parent killed": _parent_killed_under_dask,
+    "process, a fatal task": _fatal_task("process"),
+    "dask, a fatal task": _fatal_task("dask"),
+    "killed for memory": _killed_for_memory,
+    "a damaged file": _damaged_file,
+    "serial, Ctrl-C": _ctrl_c("serial"),
+    "process, Ctrl-C": _ctrl_c("process"),
+    "dask, Ctrl-C": _ctrl_c("dask"),
+    "rivals": _rivals,
+    "deposed": _deposed,
+}
