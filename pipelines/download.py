@@ -103,14 +103,12 @@ def download(
 def _missing(missing: Mapping[str, SourceUnavailable], had: int, reporter: Reporter) -> SourceUnavailable:
     """One sentence on all that could not be had; of several, the reason of each is said before it."""
     slug, first = next(iter(missing.items()))
-    if len(missing) > 1:
-        for other, error in missing.items():
-            reporter.say(f"{other}: {error.message}")
-    return SourceUnavailable(
-        f"{len(missing)} of {had + len(missing)} components could not be had: {', '.join(missing)}; "
-        f"{slug} because {first.message}",
-        hint=first.hint,
-    )
+    if len(missing) == 1:
+        return SourceUnavailable(f"component '{slug}' could not be had: {first.message}", hint=first.hint)
+    for other, error in missing.items():
+        reporter.say(f"{other}: {error.message}")
+    listed = f"{len(missing)} of {had + len(missing)} components could not be had: {', '.join(missing)}"
+    return SourceUnavailable(f"{listed}; {slug} because {first.message}", hint=first.hint)
 
 
 def _download_one(

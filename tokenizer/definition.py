@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.jsonfile import decode_json
 from tokenizer.layout import NEVER_IN_UTF8, byte_characters
 
 # Ids travel as int32 at the widest.
@@ -84,13 +85,11 @@ def parse(data: bytes, *, name: str) -> Definition:
 
     Raises CorruptData where the bytes are no consistent tokenizer.json, UsageError where they are one of another kind.
     """
-    try:
-        kind = msgspec.json.decode(data, type=_Head).model.type
-        if kind != "BPE":
-            raise UsageError(f"{name} is a {kind} tokenizer, this reads {KIND}", hint=OTHER_FILE)
-        file = msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptData(f"{name} is no tokenizer.json: {error}", hint=REPAIR) from error
+    wanted: Any = {"name": name, "what": "a tokenizer.json", "hint": REPAIR}
+    kind = decode_json(data, _Head, **wanted).model.type
+    if kind != "BPE":
+        raise UsageError(f"{name} is a {kind} tokenizer, this reads {KIND}", hint=OTHER_FILE)
+    file = decode_json(data, _File, **wanted)
     _refuse_other_kinds(file, name)
     definition = Definition(
         added_tokens=tuple(sorted(file.added_tokens or (), key=lambda token: token.id)),

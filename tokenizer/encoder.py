@@ -1,18 +1,21 @@
 """Text in, ids out, and back: any byte-level BPE tokenizer.json of the GPT-2 / GPT-NeoX kind, as `tokenizers` has it.
 
-Guaranteed: the same ids for any number of threads; the ids of the text alone (a post-processor's additions are left to
-who wants them); special tokens inside a document are text, so that one that quotes `<|endoftext|>` does not end there;
-and `decode(encode(text)) == text` where the tokenizer has neither a normalizer, a prefix space, a gap in its byte
-alphabet nor added tokens that swallow white space (`lstrip`, `rstrip`).
+The work is done by compiled kernels (`tokenizer/encoding`, `tokenizer/pretokens`), which the first text to be encoded
+loads, or compiles once a machine. Their caches take at most 256 MiB a process, for all encoders and threads together.
+
+Guaranteed: the same ids for any number of threads and whatever was encoded before; the ids of the text alone (a
+post-processor's additions are left to who wants them); special tokens inside a document are text, so that one that
+quotes `<|endoftext|>` does not end there; and `decode(encode(text)) == text` where the tokenizer has neither a
+normalizer, a prefix space, a gap in its byte alphabet nor added tokens that swallow white space (`lstrip`, `rstrip`).
 """
 
 from __future__ import annotations
 
-import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
@@ -20,6 +23,8 @@ import xxhash
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import write_bytes
 from tokenizer.definition import OTHER_FILE, REPAIR, Definition, parse, render
+from tokenizer.encoding.merges import check_size
+from tokenizer.encoding.pieces import Cutter, check_added_tokens
 from tokenizer.layout import END_OF_TEXT, byte_characters, id_dtype
 
 if TYPE_CHECKING:
@@ -27,10 +32,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from tokenizer.encoding.engine import Engine
+
 # The largest known tokenizer.json of this kind has 10 MB; a file from outside must not fill the memory.
 LARGEST_FILE_BYTES = 64 << 20
-# The library's result for a text is some fifty times the ids it holds: encode this much, keep the ids, go on.
+# What a thread encodes at a time: text and ids stay in a core's second cache, and calls into the kernels are few.
 CHUNK_CHARACTERS = 1 << 18
+_loading = threading.Lock()
 
 
 class Encoder:
@@ -44,14 +52,10 @@ class Encoder:
             raise CorruptData(f"{name} has an empty vocabulary", hint=REPAIR)
         self.vocab_size = max(self._ids.values()) + 1
         self.dtype = np.dtype(id_dtype(self.vocab_size))
-        self._text_only = _library_tokenizer(self._json, encode_special_tokens=True, name=name)
-        for token in definition.added_tokens:
-            # The library numbers added tokens itself, one after the other, whatever the file says.
-            if (found := self._text_only.token_to_id(token.content)) != token.id:
-                raise UsageError(
-                    f"{name}: added_tokens gives {token.content!r} the id {token.id}, the tokenizers library {found}",
-                    hint="number added tokens from the vocabulary's size on, without gaps",
-                )
+        check_size(definition, name=name)
+        check_added_tokens(definition, data=self._json, name=name)
+        self._as_text = Cutter(definition, allow_special=False)
+        self._with_special = Cutter(definition, allow_special=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Encoder:
@@ -92,7 +96,7 @@ class Encoder:
 
         Raises CorruptData for a lone surrogate: no UTF-8 file holds one, so the text was damaged before it came here.
         """
-        return self._encode_chunk((0, [text]), allow_special=allow_special)[0]
+        return self._encode_chunks([(0, [text])], allow_special=allow_special)[0]
 
     def encode_batch(
         self, texts: Iterable[str], *, threads: int = 1, allow_special: bool = False
@@ -108,16 +112,18 @@ class Encoder:
             raise UsageError(f"threads is {threads}, at least 1 is needed", hint="threads=1")
         texts = list(texts)
         chunks = list(_chunks(texts))
-        encode_chunk = partial(self._encode_chunk, allow_special=allow_special)
+        encode_chunks = partial(self._encode_chunks, allow_special=allow_special)
         if threads == 1 or len(chunks) < 2:
-            encoded = list(map(encode_chunk, chunks))
+            ids, counts = encode_chunks(chunks)
         else:
+            # A few portions for each thread, so that none waits long for the last.
+            portion = max(1, len(chunks) // (4 * threads))
             with ThreadPoolExecutor(threads) as pool:
-                encoded = list(pool.map(encode_chunk, chunks))
+                encoded = list(pool.map(encode_chunks, _portions(chunks, portion)))
+            ids, counts = (np.concatenate(arrays) for arrays in zip(*encoded, strict=True))
         offsets = np.zeros(len(texts) + 1, np.int64)
-        arrays = [ids for chunk in encoded for ids in chunk]
-        np.cumsum([len(ids) for ids in arrays], out=offsets[1:])
-        return np.concatenate([np.empty(0, self.dtype), *arrays]), offsets
+        np.cumsum(counts, out=offsets[1:])
+        return ids, offsets
 
     def decode(self, ids: ArrayLike) -> str:
         """The text of ids, special tokens included; bytes that are no UTF-8 become U+FFFD.
@@ -166,9 +172,12 @@ class Encoder:
         return table | {added.id: added.content.encode() for added in self.definition.added_tokens}
 
     @cached_property
-    def _with_special(self) -> Any:
-        # A second tokenizer, because the switch is a property of the shared object, not of a call.
-        return _library_tokenizer(self._json, encode_special_tokens=False, name="the tokenizer")
+    def _engine(self) -> Engine:
+        # Here and not in `__init__`: who only looks at a tokenizer does not wait for a compiler.
+        from tokenizer.encoding.loading import load_engine
+
+        with _loading:
+            return load_engine(self.definition, owner=self.hash, dtype=self.dtype)
 
     def _unknown_id(self, token_id: object) -> UsageError:
         return UsageError(
@@ -176,30 +185,17 @@ class Encoder:
             hint="decode with the tokenizer.json that encoded",
         )
 
-    def _encode_chunk(self, chunk: tuple[int, list[str]], *, allow_special: bool) -> list[NDArray]:
-        first, texts = chunk
-        library = self._with_special if allow_special else self._text_only
-        # A pair of texts would pass for one text in the library.
-        if not all(isinstance(text, str) for text in texts):
-            raise _unfit_text(first, texts)
+    def _encode_chunks(
+        self, chunks: list[tuple[int, list[str]]], *, allow_special: bool
+    ) -> tuple[NDArray, NDArray[np.int64]]:
+        cutter = self._with_special if allow_special else self._as_text
         try:
-            encodings = library.encode_batch_fast(texts, add_special_tokens=False)
-        except TypeError:
-            raise _unfit_text(first, texts) from None
-        return [np.array(encoding.ids, self.dtype) for encoding in encodings]
-
-
-def _library_tokenizer(data: bytes, *, encode_special_tokens: bool, name: str) -> Any:
-    # Left alone, the library takes all cores in every call; here `threads` decides, or who has set the variable.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_str(data.decode())
-    except Exception as error:  # the library raises nothing narrower
-        raise CorruptData(f"{name} cannot be loaded: {error}", hint=REPAIR) from error
-    tokenizer.encode_special_tokens = encode_special_tokens
-    return tokenizer
+            return self._engine.encode([texts for _, texts in chunks], cutter)
+        except (AttributeError, TypeError, UnicodeEncodeError):
+            for first, texts in chunks:
+                if (problem := _unfit_text(first, texts)) is not None:
+                    raise problem from None
+            raise
 
 
 def _chunks(texts: list[str]) -> Iterator[tuple[int, list[str]]]:
@@ -212,7 +208,11 @@ def _chunks(texts: list[str]) -> Iterator[tuple[int, list[str]]]:
             first, characters = number, 0
 
 
-def _unfit_text(first: int, texts: list[str]) -> Exception:
+def _portions(chunks: list, size: int) -> list[list]:
+    return [chunks[first : first + size] for first in range(0, len(chunks), size)]
+
+
+def _unfit_text(first: int, texts: list[str]) -> Exception | None:
     for number, text in enumerate(texts, start=first):
         if not isinstance(text, str):
             return UsageError(f"text {number} is of type {type(text).__name__}, expected str", hint="encode(str(text))")
@@ -220,7 +220,7 @@ def _unfit_text(first: int, texts: list[str]) -> Exception:
             text.encode()
         except UnicodeEncodeError as error:
             return lone_surrogate(f"text {number}", error)
-    return TypeError("the tokenizers library refused texts that are valid")
+    return None
 
 
 def lone_surrogate(name: str, error: UnicodeEncodeError) -> CorruptData:

@@ -1,7 +1,8 @@
 """The default vocabulary: special tokens, the 256 bytes, the merges, and last the runs of spaces, longest first.
 
 At 50,257 ids: `<|endoftext|>` = 0, `<|padding|>` = 1, the bytes 2-257, 49,976 merges, and 23 runs of 24 down to
-2 spaces, 50,234-50,256.
+2 spaces, 50,234-50,256. The layout of the released GPT-NeoX-20B file has the runs on top of the vocabulary asked for,
+and text in NFC.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from pile_toolkit.core.errors import UsageError
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
 SPECIAL_TOKENS = (END_OF_TEXT, PADDING)
+DEFAULT_LAYOUT = "default"
+NEOX_20B_LAYOUT = "neox-20b"
+LAYOUTS = (DEFAULT_LAYOUT, NEOX_20B_LAYOUT)
 DEFAULT_VOCAB_SIZE = 50_257
 DEFAULT_MAX_SPACE_RUN = 24
 BYTE_COUNT = 256
@@ -34,9 +38,31 @@ def space_run_tokens(max_space_run: int) -> tuple[str, ...]:
     return tuple(" " * length for length in range(max_space_run, 1, -1))
 
 
-def smallest_vocab_size(max_space_run: int) -> int:
-    """Ids that the layout needs before the first merge."""
-    return len(SPECIAL_TOKENS) + BYTE_COUNT + len(space_run_tokens(max_space_run))
+def smallest_vocab_size(max_space_run: int, layout: str = DEFAULT_LAYOUT) -> int:
+    """Ids that the layout needs before the first merge, of those that a vocabulary size counts.
+
+    Raises UsageError for a layout that does not exist.
+    """
+    if layout not in LAYOUTS:
+        raise UsageError(f"there is no layout {layout!r}", hint=f"--layout {' or '.join(LAYOUTS)}")
+    runs = len(space_run_tokens(max_space_run))
+    # As in the released 20B file, the runs come on top of the vocabulary that was asked for.
+    return len(SPECIAL_TOKENS) + BYTE_COUNT + (runs if layout == DEFAULT_LAYOUT else 0)
+
+
+def merges_wanted(vocab_size: int, max_space_run: int, layout: str = DEFAULT_LAYOUT) -> int:
+    """How many merges a vocabulary of `vocab_size` has. Raises UsageError where not even the bytes fit."""
+    smallest = smallest_vocab_size(max_space_run, layout)
+    if vocab_size < smallest:
+        counted = [f"{len(SPECIAL_TOKENS)} special tokens", f"{BYTE_COUNT} bytes"]
+        if runs := smallest - len(SPECIAL_TOKENS) - BYTE_COUNT:
+            counted.append(f"{runs} runs of spaces")
+        raise UsageError(
+            f"a vocabulary of {vocab_size:,} ids is too small: "
+            f"{', '.join(counted[:-1])} and {counted[-1]} need {smallest:,}",
+            hint=f"--vocab-size {smallest} or more",
+        )
+    return vocab_size - smallest
 
 
 def id_dtype(vocab_size: int) -> str:

@@ -1,4 +1,7 @@
-"""Plan in, `tokenizer/tokenizer.json` out: trained on the train split, a document counted once per copy."""
+"""Plan in, `tokenizer/tokenizer.json` out: trained on the train split, a document counted once per copy.
+
+Words are counted by any number of workers and the merges found in this process; the bytes depend on neither.
+"""
 
 from __future__ import annotations
 
@@ -12,79 +15,121 @@ from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
-from pile_toolkit.core.plan import SPLITS, Plan, iter_texts
+from pile_toolkit.core.plan import Plan
 from pile_toolkit.core.stages import StageResult, finished, stage_result
+from pile_toolkit.core.tasks import Workers, work_folder
+from tokenizer.layout import DEFAULT_LAYOUT, DEFAULT_MAX_SPACE_RUN, DEFAULT_VOCAB_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pile_toolkit.core.console import Reporter
+    from tokenizer.encoder import Encoder
+    from tokenizer.training.request import TrainingRequest
 
-FORMAT = 1
+FORMAT = 2
 TOKENIZER_FILE = "tokenizer.json"
 
 
 class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`vocab_size` counts all ids; runs of up to `max_space_run` spaces are single tokens."""
+    """`vocab_size` counts all ids; runs of up to `max_space_run` spaces are single tokens; `layout`: see `layout.py`.
 
-    vocab_size: int = 50257
-    max_space_run: int = 24
+    `allow_smaller` accepts fewer ids from a small corpus. Words that occur less than `min_count` times are left out. Of
+    the documents only as many are read, chosen by key, as have together at most `sample_bytes`.
+    """
+
+    vocab_size: int = DEFAULT_VOCAB_SIZE
+    max_space_run: int = DEFAULT_MAX_SPACE_RUN
+    layout: str = DEFAULT_LAYOUT
+    add_prefix_space: bool = False
+    allow_smaller: bool = False
+    min_count: int = 1
+    sample_bytes: int | None = None
 
 
 class TokenizerResult(StageResult, frozen=True, kw_only=True):
-    """What was trained, on how many documents; `tokenizer` is the hash that shards and runs name."""
+    """What was trained, on how many documents; `tokenizer` is the hash that shards and runs name.
+
+    `words` are distinct; `dropped_words` of them were left out as too rare, and would count `dropped_occurrences`.
+    """
 
     vocab_size: int
     merges: int
     documents: int
     copies: int
     bytes: int
+    words: int
+    dropped_words: int
+    dropped_occurrences: int
     tokenizer: str
 
 
 @holding_root
 def train_on_plan(
-    root: str | Path, *, vocab_size: int = 50257, max_space_run: int = 24, reporter: Reporter = SILENT
+    root: str | Path,
+    *,
+    vocab_size: int = DEFAULT_VOCAB_SIZE,
+    max_space_run: int = DEFAULT_MAX_SPACE_RUN,
+    layout: str = DEFAULT_LAYOUT,
+    add_prefix_space: bool = False,
+    allow_smaller: bool = False,
+    min_count: int = 1,
+    sample_bytes: int | None = None,
+    jobs: int = 1,
+    scheduler: str = "process",
+    reporter: Reporter = SILENT,
 ) -> TokenizerResult:
-    """Trains the whitespace-aware byte-level BPE on the train split of a root's plan.
+    """Trains the whitespace-aware byte-level BPE on the train split of a root's plan, or on a sample of it.
 
-    Raises UsageError where there is no plan, or its text is too small for `vocab_size`.
+    Raises UsageError where there is no plan, its text is too small for `vocab_size`, or what is asked for cannot be.
     """
-    from tokenizer.train import train_tokenizer
+    from tokenizer.training.request import TrainingRequest
 
     root = Path(root)
     started_at = time.time()
     planned = read_manifest(root / "plan")
     if planned is None:
         raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
+    request = TrainingRequest(
+        vocab_size=vocab_size,
+        max_space_run=max_space_run,
+        layout=layout,
+        add_prefix_space=add_prefix_space,
+        allow_smaller=allow_smaller,
+        min_count=min_count,
+    ).check()
     folder = root / "tokenizer"
-    parameters = {"vocab_size": vocab_size, "max_space_run": max_space_run}
+    parameters = {**msgspec.structs.asdict(request), "sample_bytes": sample_bytes}
     key = StageKey(stage="tokenizer", format=FORMAT, inputs={"plan": planned.digest()}, parameters=parameters)
     if manifest := finished(folder, key):
         return stage_result(TokenizerResult, folder, manifest, up_to_date=True)
-    plan = Plan.read(root)
-    train = plan.column("split") == SPLITS.index("train")
-    copies = plan.column("copies")[train].astype("int64")
-    sizes = plan.column("bytes")[train].astype("int64")
-    with reporter.progress("tokenizer", total=int((sizes * copies).sum()), unit="bytes") as advance:
-        encoder = train_tokenizer(_counted(plan, advance), vocab_size=vocab_size, max_space_run=max_space_run)
-    # Not before: what cannot be trained leaves the last tokenizer as it was.
-    withdraw(folder)
-    encoder.save(folder / TOKENIZER_FILE)
-    counts = {
-        "vocab_size": encoder.vocab_size,
-        "merges": len(encoder.definition.merges),
-        "documents": int((copies > 0).sum()),
-        "copies": int(copies.sum()),
-        "bytes": int((sizes * copies).sum()),
-        "tokenizer": encoder.hash,
-    }
-    outputs = [describe(folder, folder / TOKENIZER_FILE)]
-    manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
+    workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
+    with work_folder(folder, key) as work:
+        encoder, counts = _train(Plan.read(root), request, work, workers, sample_bytes)
+        # Not before: what cannot be trained leaves the last tokenizer as it was.
+        withdraw(folder)
+        encoder.save(folder / TOKENIZER_FILE)
+        outputs = [describe(folder, folder / TOKENIZER_FILE)]
+        manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     return stage_result(TokenizerResult, folder, manifest, up_to_date=False)
 
 
-def _counted(plan: Plan, advance) -> Iterator[tuple[str, int]]:
-    for text, copies in iter_texts(plan, "train"):
-        yield text, copies
-        advance(len(text.encode()) * copies)
+def _train(
+    plan: Plan, request: TrainingRequest, work: Path, workers: Workers, sample_bytes: int | None
+) -> tuple[Encoder, dict[str, int | str]]:
+    from tokenizer.train import train_on_words
+    from tokenizer.training.corpus import count_corpus
+
+    corpus = count_corpus(plan, request, work=work, workers=workers, sample_bytes=sample_bytes)
+    if corpus.dropped.words:
+        workers.reporter.say(str(corpus.dropped))
+    encoder = train_on_words(corpus.words, request, reporter=workers.reporter)
+    return encoder, {
+        "vocab_size": encoder.vocab_size,
+        "merges": len(encoder.definition.merges),
+        "documents": corpus.documents,
+        "copies": corpus.copies,
+        "bytes": corpus.bytes,
+        "words": len(corpus.words) + corpus.dropped.words,
+        "dropped_words": corpus.dropped.words,
+        "dropped_occurrences": corpus.dropped.occurrences,
+        "tokenizer": encoder.hash,
+    }

@@ -1,5 +1,6 @@
-"""Texts in, a tokenizer out: byte-level BPE in the default layout, the same for any order of texts and any threads.
+"""Texts in, a tokenizer out: byte-level BPE, the same for any order of texts and any threads.
 
+The merges are those of the `tokenizers` library's BpeTrainer, in order, for the same pre-tokens; counts have 64 bits.
 Runs of 2 to `max_space_run` spaces are cut out before pairs are counted, exactly as they are cut out when encoding, so
 that no merge is spent on what has a token already. Ties go to the pair of lower ids. Source: Sennrich et al., 2016
 (BPE), Radford et al., 2019 (on bytes), Black et al., 2022 (runs of spaces).
@@ -7,31 +8,34 @@ that no merge is spent on what has a token already. Ties go to the pair of lower
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from numbers import Integral
 from typing import TYPE_CHECKING
 
+from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.runners import available_jobs
 from tokenizer.definition import BYTE_LEVEL, AddedToken, Definition
-from tokenizer.encoder import Encoder, lone_surrogate
+from tokenizer.encoder import Encoder
 from tokenizer.layout import (
-    BYTE_COUNT,
+    DEFAULT_LAYOUT,
     DEFAULT_MAX_SPACE_RUN,
     DEFAULT_VOCAB_SIZE,
+    NEOX_20B_LAYOUT,
     SPECIAL_TOKENS,
+    byte_characters,
     smallest_vocab_size,
     space_run_tokens,
 )
+from tokenizer.training.request import TrainingRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# The library counts pairs in signed 32 bits and does not notice an overflow; a corpus has fewer pairs than bytes.
-LARGEST_CORPUS_BYTES = 2**31 - 1
-# It also reserves memory for as many ids as are asked for, and dies where it gets none; no such corpus has more merges.
-LARGEST_REQUEST = 2**24
+    from pile_toolkit.core.console import Reporter
+    from tokenizer.training.counting.words import WordCounts
+
+# What all texts together may count for: their pairs then fit into 64 bits, with room to spare.
+LARGEST_CORPUS_BYTES = 2**62
 
 
 def train_tokenizer(
@@ -39,39 +43,79 @@ def train_tokenizer(
     *,
     vocab_size: int = DEFAULT_VOCAB_SIZE,
     max_space_run: int = DEFAULT_MAX_SPACE_RUN,
+    layout: str = DEFAULT_LAYOUT,
+    add_prefix_space: bool = False,
     allow_smaller: bool = False,
+    min_count: int = 1,
     threads: int | None = None,
+    reporter: Reporter = SILENT,
 ) -> Encoder:
     """Trains a tokenizer of exactly `vocab_size` ids on texts, or on pairs of a text and how many times it counts.
 
-    `allow_smaller` accepts fewer ids where the corpus has too few pairs to merge. `threads`: 1 is one thread, None what
-    the library takes; its thread pool is made once a process, so that a later number above 1 changes nothing.
-    Raises UsageError for a vocabulary too small for the layout, a corpus too small for the vocabulary or above 2 GiB,
-    CorruptData for a lone surrogate.
+    `layout`: "default", or "neox-20b" for that of the released file, with NFC and the runs of spaces on top of
+    `vocab_size`. `allow_smaller` accepts fewer ids where the corpus has too few pairs to merge. Words that occur less
+    than `min_count` times are left out, and `reporter` is told how many. `threads` count, None for all processors.
+    Raises UsageError for a vocabulary too small for the layout or a corpus too small for the vocabulary, CorruptData
+    for a lone surrogate.
     """
-    spaces, smallest = space_run_tokens(max_space_run), smallest_vocab_size(max_space_run)
-    if vocab_size < smallest:
-        raise UsageError(
-            f"a vocabulary of {vocab_size:,} ids is too small: {len(SPECIAL_TOKENS)} special tokens, "
-            f"{BYTE_COUNT} bytes and {len(spaces)} runs of spaces need {smallest:,}",
-            hint=f"--vocab-size {smallest} or more",
-        )
+    request = TrainingRequest(
+        vocab_size=vocab_size,
+        max_space_run=max_space_run,
+        layout=layout,
+        add_prefix_space=add_prefix_space,
+        allow_smaller=allow_smaller,
+        min_count=min_count,
+    ).check()
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}, at least 1 is needed", hint="threads=1")
-    vocab, merges = _train_bpe(_each_copy(texts), vocab_size - len(spaces), max_space_run, threads)
-    found = len(vocab) + len(spaces)
-    if found < vocab_size and not allow_smaller:
+    from tokenizer.training.counting.texts import count_texts
+    from tokenizer.training.counting.words import prune
+    from tokenizer.training.loading import load_counting
+
+    load_counting()
+    counter = count_texts(_counted(texts), request.rules, threads=threads or available_jobs())
+    words, dropped = prune([counter], min_count)
+    del counter
+    if dropped.words:
+        reporter.say(str(dropped))
+    return train_on_words(words, request, reporter=reporter)
+
+
+def train_on_words(words: WordCounts, request: TrainingRequest, *, reporter: Reporter = SILENT) -> Encoder:
+    """The tokenizer of words that are counted. Raises UsageError where they have too few pairs to merge."""
+    import numpy as np
+
+    from tokenizer.training.loading import load_merging
+    from tokenizer.training.merging.merges import find_merges
+
+    load_merging()
+    characters = byte_characters()
+    # In the library's order: special tokens, then the characters that stand for bytes by code point.
+    tokens = [*SPECIAL_TOKENS, *sorted(characters)]
+    symbol_of_byte = np.array([tokens.index(character) for character in characters], np.int32)
+    with reporter.progress("merges", total=request.merges, unit="merges") as advance:
+        found = find_merges(
+            words, symbol_of_byte=symbol_of_byte, first_id=len(tokens), limit=request.merges, advance=advance
+        ).tolist()
+    if len(found) < request.merges and not request.allow_smaller:
+        smallest = smallest_vocab_size(request.max_space_run, request.layout)
         raise UsageError(
-            f"the corpus is too small for {vocab_size:,} ids: {found - smallest:,} merges are possible, "
-            f"{vocab_size - smallest:,} are needed",
-            hint=f"more text, --vocab-size {found}, or --allow-smaller",
+            f"the corpus is too small for {request.vocab_size:,} ids: {len(found):,} merges are possible, "
+            f"{request.merges:,} are needed",
+            hint=f"more text, --vocab-size {smallest + len(found)}, or --allow-smaller",
         )
-    return Encoder(_definition(vocab, merges, spaces))
+    merges = []
+    for left, right in found:
+        merges.append((tokens[left], tokens[right]))
+        tokens.append(tokens[left] + tokens[right])
+    return Encoder(_definition(tokens, merges, request))
 
 
-def _definition(vocab: dict[str, int], merges: list[tuple[str, str]], spaces: tuple[str, ...]) -> Definition:
-    contents = [*SPECIAL_TOKENS, *spaces]
-    added_ids = [*(vocab[token] for token in SPECIAL_TOKENS), *range(len(vocab), len(vocab) + len(spaces))]
+def _definition(tokens: list[str], merges: list[tuple[str, str]], request: TrainingRequest) -> Definition:
+    spaces = space_run_tokens(request.max_space_run)
+    released = request.layout == NEOX_20B_LAYOUT
+    ids = [*range(len(SPECIAL_TOKENS)), *range(len(tokens), len(tokens) + len(spaces))]
+    byte_level = BYTE_LEVEL | {"add_prefix_space": request.add_prefix_space}
     return Definition(
         added_tokens=tuple(
             AddedToken(
@@ -80,62 +124,37 @@ def _definition(vocab: dict[str, int], merges: list[tuple[str, str]], spaces: tu
                 single_word=False,
                 lstrip=False,
                 rstrip=False,
-                # Found in the text as it stands: should somebody add a normalizer, it cannot make or break a run.
-                normalized=False,
+                # Without NFC found in the text as it stands: should somebody add a normalizer, it cannot make or break
+                # a run. The released file looks for runs after it.
+                normalized=released and content not in SPECIAL_TOKENS,
                 special=content in SPECIAL_TOKENS,
             )
-            for token_id, content in zip(added_ids, contents, strict=True)
+            for token_id, content in zip(ids, [*SPECIAL_TOKENS, *spaces], strict=True)
         ),
-        vocab=dict(sorted(vocab.items(), key=lambda item: item[1])),
+        vocab={token: token_id for token_id, token in enumerate(tokens)},
         merges=tuple(merges),
-        pre_tokenizer=BYTE_LEVEL,
-        post_processor=BYTE_LEVEL,
-        decoder=BYTE_LEVEL,
+        normalizer={"type": "NFC"} if released else None,
+        pre_tokenizer=byte_level,
+        post_processor=byte_level,
+        decoder=byte_level,
     )
 
 
-def _train_bpe(
-    texts: Iterator[str], vocab_size: int, max_space_run: int, threads: int | None
-) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges in order, from the library's trainer; `vocab_size` counts no runs of spaces."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
-
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    # Greedy from the left, as added tokens are found: 30 spaces are 24 and 6; of 25 the last goes with what follows.
-    runs = pre_tokenizers.Split(Regex(f" {{2,{max_space_run}}}"), behavior="removed")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([runs, byte_level]) if max_space_run > 1 else byte_level
-    trainer = trainers.BpeTrainer(
-        vocab_size=min(vocab_size, LARGEST_REQUEST),
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    with _library_threads(threads):
-        tokenizer.train_from_iterator(texts, trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    return model["vocab"], [(left, right) for left, right in model["merges"]]
-
-
-def _each_copy(texts: Iterable[str] | Iterable[tuple[str, int]]) -> Iterator[str]:
-    """Every text as often as it counts; refuses what the library would count wrongly."""
+def _counted(texts: Iterable[str] | Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+    """Every text with how often it counts."""
     if isinstance(texts, str):
         raise UsageError("train_tokenizer takes a list of texts, this is one text", hint="train_tokenizer([text])")
     total_bytes = 0
     for number, item in enumerate(texts):
         text, copies = _text_and_copies(number, item)
-        try:
-            text_bytes = len(text) if text.isascii() else len(text.encode())
-        except UnicodeEncodeError as error:
-            raise lone_surrogate(f"text {number}", error) from None
-        total_bytes += text_bytes * copies
+        # A character has at most four bytes.
+        total_bytes += 4 * len(text) * copies
         if total_bytes > LARGEST_CORPUS_BYTES:
             raise UsageError(
-                f"the corpus has more than {LARGEST_CORPUS_BYTES:,} bytes, the trainer counts pairs in 32 bits",
-                hint="train on a sample of the documents",
+                f"the texts count for more than {LARGEST_CORPUS_BYTES:,} bytes, which 64 bits do not hold",
+                hint="divide all copies by a number",
             )
-        for _ in range(copies):
-            yield text
+        yield text, copies
 
 
 def _text_and_copies(number: int, item: object) -> tuple[str, int]:
@@ -146,21 +165,3 @@ def _text_and_copies(number: int, item: object) -> tuple[str, int]:
         f"text {number} is {str(item)[:40]!r}, expected a text, or a text and how often it counts",
         hint='train_tokenizer([("text", 2)])',
     )
-
-
-@contextlib.contextmanager
-def _library_threads(threads: int | None) -> Iterator[None]:
-    """Environment variables are the only way to tell the library; both are put back."""
-    wanted = {"TOKENIZERS_PARALLELISM": "false" if threads == 1 else "true"}
-    if threads is not None:
-        wanted["RAYON_NUM_THREADS"] = str(threads)
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -39,7 +39,7 @@ def _check_numbers(config: RunConfig) -> None:
             "both must be 0 or more and below 1 together",
             hint="val_share = 0.001, test_share = 0.001",
         )
-    if (smallest := smallest_vocab_size(tokenizer.max_space_run)) > tokenizer.vocab_size:
+    if (smallest := smallest_vocab_size(tokenizer.max_space_run, tokenizer.layout)) > tokenizer.vocab_size:
         raise UsageError(
             f"tokenizer.vocab_size is {tokenizer.vocab_size:,}, special tokens, bytes and runs of spaces "
             f"need {smallest:,}",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # A run is trained again beside itself, and only what is damaged is taken from there.
 TWIN_SUFFIX = ".repair"
 # Stages that take --jobs.
-PARALLEL = (("download",), ("dedup",), ("build",), ("shards", "write"))
+PARALLEL = (("download",), ("dedup",), ("build",), ("tokenizer", "train"), ("shards", "write"))
 _BY_FOLDER = {"dedup": "dedup", "plan": "build", "corpus": "build", "tokenizer": "tokenizer train"}
 
 
@@ -90,7 +90,7 @@ def _remedy_of(root: Path, folder: Path, manifest: Manifest, known: Mapping[str,
         case "build" | "corpus":
             return _build(root, known)
         case "tokenizer":
-            return _command(root, "tokenizer", "train", *_options(parameters, ("vocab_size", "max_space_run")))
+            return _command(root, "tokenizer", "train", *_tokenizer(parameters))
         case "shards":
             return _shards(root, manifest, known)
         case "mix":
@@ -152,6 +152,13 @@ def _build(root: Path, known: Mapping[str, Manifest]) -> Remedy:
     files = _options(corpus.key.parameters, ("train_shards",)) if corpus else ["--no-write-corpus"]
     options = _options(plan.key.parameters, ("seed", "val_share", "test_share"))
     return _with_weights(root, _command(root, "build", *options, *files), plan.key.parameters["weights"], "build")
+
+
+def _tokenizer(parameters: Mapping[str, Any]) -> list[str]:
+    names = ["vocab_size", "max_space_run", "layout", "min_count"]
+    names += ["sample_bytes"] if parameters["sample_bytes"] is not None else []
+    flags = [name for name in ("add_prefix_space", "allow_smaller") if parameters[name]]
+    return [*_options(parameters, names), *(f"--{name.replace('_', '-')}" for name in flags)]
 
 
 def _with_weights(root: Path, remedy: Remedy, epochs: Mapping[str, float], owner: str) -> Remedy:

@@ -108,7 +108,7 @@ def _stages(
         ("build", lambda: build(root, seed=config.seed, **msgspec.structs.asdict(config.build), **work), _of_build),
         (
             "tokenizer",
-            lambda: train_on_plan(root, **msgspec.structs.asdict(config.tokenizer), reporter=reporter),
+            lambda: train_on_plan(root, **msgspec.structs.asdict(config.tokenizer), **work),
             _of_tokenizer,
         ),
         ("shards", lambda: write_shards(root, **work), _of_shards),

@@ -6,6 +6,7 @@ import errno
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -97,6 +98,9 @@ def main(arguments: list[str] | None = None) -> None:
         refuse_foreign_packages()
         cli(arguments, prog_name="pile", standalone_mode=False)
         sys.stdout.flush()
+        if arguments is None:
+            # What was done is done: an interruption while the interpreter ends must not say otherwise.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     except PileError as error:
         if getattr(error, "said_by_first", False) and os.environ.get("RANK", "0") != "0":
             # Of an error that all processes of torchrun share, one speaks.

@@ -12,16 +12,16 @@ import click
 from pile_toolkit.cli.options import (
     OrderedGroup,
     config_option,
-    dry_run_option,
     json_option,
     print_dry_run,
     print_result,
     root_option,
-    take_over_option,
+    stage_options,
     writing,
 )
 from pile_toolkit.core.console import print_table, reporter
 from pile_toolkit.core.errors import UsageError
+from tokenizer.layout import DEFAULT_LAYOUT, DEFAULT_MAX_SPACE_RUN, DEFAULT_VOCAB_SIZE, LAYOUTS
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 tokenizer_option = click.option(
@@ -35,27 +35,50 @@ def tokenizer() -> None:
 
 
 @tokenizer.command(short_help="Train on the train split of the plan.")
-@click.option("--vocab-size", default=50257, show_default=True, help="All ids: special, bytes, merges, runs of spaces.")
-@click.option("--max-space-run", default=24, show_default=True, help="Longest run of spaces that is one token.")
-@root_option
-@take_over_option
-@dry_run_option
-@json_option
-@config_option
-def train(vocab_size: int, max_space_run: int, root: Path, dry_run: bool, as_json: bool) -> None:
+@click.option("--vocab-size", default=DEFAULT_VOCAB_SIZE, show_default=True, help="Ids, in the default layout all.")
+@click.option(
+    "--max-space-run", default=DEFAULT_MAX_SPACE_RUN, show_default=True, help="Longest run of spaces that is one token."
+)
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default=DEFAULT_LAYOUT,
+    show_default=True,
+    help="neox-20b: NFC, and the runs of spaces on top of --vocab-size, as in the released file.",
+)
+@click.option("--add-prefix-space", is_flag=True, help="A text begins with a space, as the paper says.")
+@click.option("--allow-smaller", is_flag=True, help="Accept fewer ids where the text has too few pairs to merge.")
+@click.option(
+    "--min-count",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Leave out words that occur less often: for more distinct words than memory holds.",
+)
+@click.option(
+    "--sample-bytes",
+    type=click.IntRange(min=1),
+    default=None,
+    show_default="all text",
+    help="Train on documents of so many bytes together, chosen by their content.",
+)
+@stage_options
+def train(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, **parameters: Any) -> None:
     """Train on the train split of the plan, every document counted as often as it is copied."""
     from tokenizer.stage import train_on_plan
 
-    parameters = {"vocab_size": vocab_size, "max_space_run": max_space_run}
     if dry_run:
         return print_dry_run("tokenizer", root / "tokenizer", parameters, as_json=as_json)
     with writing(root):
-        result = train_on_plan(root, **parameters, reporter=reporter())
+        result = train_on_plan(root, **parameters, jobs=jobs, scheduler=scheduler, reporter=reporter())
     return print_result(result, as_json=as_json, show=_show_trained)
 
 
 def _show_trained(result: Any) -> None:
     click.echo(f"{result.vocab_size:,} ids ({result.merges:,} merges) from {result.copies:,} copies")
+    if result.dropped_words:
+        rare, all_words = f"{result.dropped_words:,}", f"{result.words:,}"
+        click.echo(f"left out {rare} rare words of {all_words}, {result.dropped_occurrences:,} occurrences")
     click.echo(f"{result.folder}/tokenizer.json")
 
 

@@ -78,8 +78,8 @@ class SourceUnavailable(PileError):
     next_step = "the same command with another --from, or without the component"
     example = Example(
         "pile download arxiv --from ./empty-folder",
-        "1 of 1 components could not be had…",
-        "…",
+        "component 'arxiv' could not be had: …empty-folder has neither arxiv.jsonl.zst nor arxiv/*.jsonl.zst…",
+        "name another source with --from",
     )
 
 
@@ -90,8 +90,8 @@ class CorruptData(PileError):
     next_step = "pile verify --repair, or restore the file that is named"
     example = Example(
         "pile download arxiv --from ./folder, whose arxiv.jsonl.zst is cut off",
-        "…arxiv.jsonl.zst…",
-        "…",
+        "…arxiv.jsonl.zst ends at byte …, inside the zstd frame that begins at byte …",
+        "the file is truncated: fetch or make the file again",
     )
 
 
@@ -134,8 +134,8 @@ class WorkerKilled(OutOfSpace):
     next_step = "the same command with fewer --jobs"
     example = Example(
         "pile dedup --jobs 2, and one of the workers is killed",
-        "…worker…",
-        "…--jobs…",
+        "worker process … was killed …",
+        "run again with fewer --jobs: finished parts are kept",
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pile_toolkit.core.errors import UsageError, WorkerKilled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
 SCHEDULERS = "serial, process, dask, or the address of a Dask scheduler such as tcp://host:8786"
 _ADDRESSES = ("tcp://", "tls://")
@@ -56,7 +56,8 @@ def _run_in_processes(
     workers: list[Any] = []
     kills_before = _memory_kills()
     try:
-        numbers = {pool.submit(function, *values): number for number, values in enumerate(arguments)}
+        with _interrupts_held_back():
+            numbers = {pool.submit(function, *values): number for number, values in enumerate(arguments)}
         workers = list(pool._processes.values())
         for done in futures.as_completed(numbers):
             yield numbers[done], done.result()
@@ -69,11 +70,32 @@ def _run_in_processes(
         # A pool that breaks while it is given tasks answers with a closed handle of its own.
         if isinstance(error, OSError) and not pool._broken:
             raise
-        # Only then do all have their exit codes: the pool ends the others itself.
+        # The pool ends the others itself, but not one that was being started when it broke, and waits for it for ever.
+        workers = list(pool._processes.values())
+        for worker in workers:
+            worker.terminate()
+        # Only then do all have their exit codes.
         pool.shutdown(wait=True, cancel_futures=True)
         raise _of_dead_workers(workers, _memory_kills() - kills_before) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits for the end of this block, and the processes that are started in it never hear of it.
+
+    While they import it would end them in a traceback each; their run ends them.
+    """
+    from multiprocessing import resource_tracker
+
+    # Started later, it would let the signal through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _of_dead_workers(workers: Sequence[Any], memory_kills: int) -> Exception:
@@ -121,7 +143,8 @@ def _run_on_dask(
 
     with contextlib.ExitStack() as stack:
         if address is None:
-            cluster = _local_cluster(workers)
+            with _interrupts_held_back():
+                cluster = _local_cluster(workers)
             stack.callback(_close, cluster)
             address = cluster.scheduler_address
         client = stack.enter_context(Client(address))

@@ -36,7 +36,7 @@ def write_table(
 
     arrays = [_array(columns[field.name], field.type) for field in schema]
     with (
-        atomic_path(path) as temporary,
+        atomic_path(path, needs_bytes=sum(array.nbytes for array in arrays)) as temporary,
         # store_schema would write the library's own description of the schema: the bytes must not depend on more.
         pq.ParquetWriter(temporary, schema, compression="zstd", store_schema=False) as writer,
     ):

@@ -23,7 +23,10 @@ SIGNATURES = {
         "jobs=1, scheduler='process', reporter)"
     ),
     "iter_documents": "(root, split='train')",
-    "train_tokenizer": "(texts, *, vocab_size=50257, max_space_run=24, allow_smaller=False, threads=None)",
+    "train_tokenizer": (
+        "(texts, *, vocab_size=50257, max_space_run=24, layout='default', add_prefix_space=False, allow_smaller=False, "
+        "min_count=1, threads=None, reporter)"
+    ),
     "write_shards": "(root, *, tokenizer=None, jobs=1, scheduler='process', reporter)",
     "mix_shards": "(root, name, *, weights)",
     "shard_stats": "(prefix)",

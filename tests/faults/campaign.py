@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from concurrent import futures
@@ -103,6 +104,8 @@ def run(options: argparse.Namespace) -> list[Outcome]:
     """Runs the cases that the record does not have yet, and returns the outcomes of these."""
     if not (options.resume or options.only):
         options.record.unlink(missing_ok=True)
+    # A shell starts what runs in its background deaf to Ctrl-C, and so would be every run that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     known = set() if options.only else {(one.kind, one.seed) for one in reliability.read(options.record)}
     waiting = [case for case in cases_of(options) if case not in known]
     fuzz_seconds = int(options.fuzz_minutes * 60 / len(TARGETS)) or 60

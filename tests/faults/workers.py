@@ -5,12 +5,14 @@ Each scenario is a function of the ground and a source of random numbers, which 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
 import shutil
 import signal
 import socket
+import stat
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -179,7 +181,10 @@ def _ctrl_c(scheduler: str) -> Scenario:
             with running(ground.data.config, root, "--scheduler", scheduler) as run:
                 demand(run.says(before), f"the run failed early: {run.said()}")
                 run.ends(delay_s)
-                (os.killpg if to_all else os.kill)(run.process.pid, signal.SIGINT)
+                with contextlib.suppress(ProcessLookupError):
+                    (os.killpg if to_all else os.kill)(run.process.pid, signal.SIGINT)
+                if run.process.wait() == 0:
+                    return "the run was over when the signal came"
                 _demand_end(run, INTERRUPTED, "run the same command to continue")
             complete(ground.data, root)
             return f"SIGINT to {'all' if to_all else 'the parent'} {delay_s:.2f} s after {before}"
@@ -243,9 +248,9 @@ def _make_foreign(lease: Path) -> None:
 
 
 def _states(root: Path) -> set[tuple[str, int, int]]:
-    """Every file and folder with its inode and time of change."""
+    """Every file with its inode and time of change, and every folder, in which a temporary file may come and go."""
     stats = {name: (root / name).stat() for name in files_of(root)}
-    return {(name, status.st_ino, status.st_mtime_ns) for name, status in stats.items()}
+    return {(name, one.st_ino, 0 if stat.S_ISDIR(one.st_mode) else one.st_mtime_ns) for name, one in stats.items()}
 
 
 SCENARIOS: dict[str, Scenario] = {

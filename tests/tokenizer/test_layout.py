@@ -9,7 +9,14 @@ import pytest
 from tokenizers.pre_tokenizers import ByteLevel
 
 from pile_toolkit.core.errors import UsageError
-from tokenizer.layout import NEVER_IN_UTF8, byte_characters, id_dtype, smallest_vocab_size, space_run_tokens
+from tokenizer.layout import (
+    NEVER_IN_UTF8,
+    byte_characters,
+    id_dtype,
+    merges_wanted,
+    smallest_vocab_size,
+    space_run_tokens,
+)
 
 
 def test_byte_characters_are_those_that_the_library_replaces_bytes_by():
@@ -34,6 +41,20 @@ def test_runs_go_from_the_longest_down_to_two_spaces():
     for wrong in (-1, 0, 1001, 10**9):
         with pytest.raises(UsageError, match=f"max_space_run is {wrong}, it must lie between 1 and 1000"):
             space_run_tokens(wrong)
+
+
+def test_runs_of_spaces_are_among_the_ids_asked_for_or_on_top_of_them():
+    assert merges_wanted(50_257, 24) == 49_976
+    assert merges_wanted(50_257, 1) == 49_999
+    # The released file has 50,254 ids in its vocabulary; 11 bytes that no text contains are not among them.
+    assert smallest_vocab_size(24, "neox-20b") == 258
+    assert merges_wanted(50_254, 24, "neox-20b") == 49_996
+    with pytest.raises(UsageError, match="2 special tokens, 256 bytes and 23 runs of spaces need 281"):
+        merges_wanted(280, 24)
+    with pytest.raises(UsageError, match="2 special tokens and 256 bytes need 258"):
+        merges_wanted(257, 24, "neox-20b")
+    with pytest.raises(UsageError, match="there is no layout 'gpt-2'"):
+        merges_wanted(300, 24, "gpt-2")
 
 
 def test_ids_are_16_bits_wide_below_65500_ids():

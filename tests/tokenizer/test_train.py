@@ -1,11 +1,13 @@
-"""Training is the library's BpeTrainer with runs of spaces cut out, and depends on nothing but the counted texts."""
+"""Training gives what the library's BpeTrainer gives without runs of spaces, and depends on the counted texts only."""
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import json
 import os
+import random
 import re
+import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -13,14 +15,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+from pile_toolkit.core.console import Silent
 from pile_toolkit.core.errors import CorruptData, UsageError
+from tests.tokenizer.twin import merges_of_words
+from tokenizer.definition import render
 from tokenizer.layout import byte_characters
 from tokenizer.train import train_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from pile_toolkit.core.console import Advance
+    from tokenizer.encoder import Encoder
 
 SPECIAL = ["<|endoftext|>", "<|padding|>"]
 # GPT-2's pattern where only ASCII letters and digits occur.
@@ -41,38 +49,12 @@ def librarys_merges(pieces: Iterable[str], vocab_size: int) -> tuple[dict[str, i
 
 
 def plain_python_merges(texts: list[str], merges: int, max_space_run: int) -> list[tuple[str, str]]:
-    """Byte-pair encoding as defined: count all pairs again after each merge; the most frequent, then the lowest ids."""
-    character_of = byte_characters()
     pieces = [
         piece
         for text in texts
         for piece in (re.split(f" {{2,{max_space_run}}}", text) if max_space_run > 1 else [text])
     ]
-    counts = Counter(word for piece in pieces for word in WORD.findall(piece))
-    words = {word: [character_of[byte] for byte in word.encode()] for word in counts}
-    ids = {token: number for number, token in enumerate(SPECIAL + sorted(character_of))}
-    found: list[tuple[str, str]] = []
-    while len(found) < merges:
-        pairs: Counter[tuple[str, str]] = Counter()
-        for word, tokens in words.items():
-            for pair in itertools.pairwise(tokens):
-                pairs[pair] += counts[word]
-        if not pairs:
-            break
-        left, right = min(pairs, key=lambda pair: (-pairs[pair], ids[pair[0]], ids[pair[1]]))
-        found.append((left, right))
-        ids.setdefault(left + right, len(ids))
-        words = {word: merged(tokens, left, right) for word, tokens in words.items()}
-    return found
-
-
-def merged(tokens: list[str], left: str, right: str) -> list[str]:
-    result, position = [], 0
-    while position < len(tokens):
-        joined = tokens[position : position + 2] == [left, right]
-        result.append(left + right if joined else tokens[position])
-        position += 2 if joined else 1
-    return result
+    return merges_of_words(Counter(word.encode() for piece in pieces for word in WORD.findall(piece)), merges)
 
 
 def spoken(alphabet: str) -> st.SearchStrategy[list[str]]:
@@ -86,6 +68,38 @@ def test_without_runs_of_spaces_it_is_a_plain_bpe_trainer(texts):
     assert [list(merge) for merge in encoder.definition.merges] == merges
     assert [token.content for token in encoder.definition.added_tokens] == SPECIAL
     assert encoder.vocab_size == 4000
+
+
+def corpora(documents: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """Texts of very different kinds, real ones and some that nobody writes."""
+    picked = random.Random(4)
+    points = [picked.randrange(0xA0, 0x30000) for _ in range(400)]
+    letters = [chr(point) for point in points if not 0xD800 <= point < 0xE000]
+    return {
+        "code": [text for component, text in documents if component == "github"],
+        "languages": [text for component, text in documents if component in ("europarl", "opensubtitles")],
+        "digits": [text for component, text in documents if component == "dm-mathematics"],
+        "code points": ["".join(picked.choices([*letters, " ", "\u3000", "\n"], k=300)) for _ in range(60)],
+        "one letter": ["a" * 3000, "a" * 17, "aa aaa aaaa", "a a a"],
+        "two letters": ["ab" * 900 + "a", "ba" * 901, "abba" * 100, "\n" * 40],
+        "long words": [picked.choice("xyz") * 20 + "".join(picked.choices("xyz", k=90)) for _ in range(40)],
+        "nothing": ["", " ", "a", "\n"],
+    }
+
+
+@pytest.mark.parametrize("max_space_run", [1, 24])
+@pytest.mark.parametrize(
+    "kind", ["code", "languages", "digits", "code points", "one letter", "two letters", "long words", "nothing"]
+)
+def test_merges_are_the_librarys_on_texts_of_every_kind(documents, kind, max_space_run):
+    some = corpora(documents)[kind]
+    encoder = train_tokenizer(some, vocab_size=6000, max_space_run=max_space_run, allow_smaller=True, threads=2)
+    pieces = (
+        [piece for text in some for piece in re.split(f" {{2,{max_space_run}}}", text)] if max_space_run > 1 else some
+    )
+    vocab, merges = librarys_merges(pieces, 6001 - max_space_run)
+    assert [list(merge) for merge in encoder.definition.merges] == merges
+    assert encoder.definition.vocab == vocab
 
 
 @pytest.mark.parametrize("max_space_run", [2, 7, 24])
@@ -142,6 +156,14 @@ def test_copies_count_a_text_that_often():
     assert weighted.hash != train_tokenizer(texts, vocab_size=290, allow_smaller=True).hash
 
 
+def test_copies_beyond_32_bits_count_for_what_they_are():
+    # Counted in 32 bits, most of these would come out as other numbers, some of them as the highest.
+    copies = [10**13 + 3, 10**13 + 2, 10**13 + 1, 10**13, 1]
+    words = ["ab", "cd", "ef", "gh", "ij"]
+    encoder = train_tokenizer(zip(words, copies, strict=True), vocab_size=281 + 5)
+    assert ["".join(merge) for merge in encoder.definition.merges] == words
+
+
 def test_the_default_layout_has_exactly_50257_ids(texts):
     encoder = train_tokenizer(texts)
     assert encoder.vocab_size == 50_257
@@ -190,7 +212,7 @@ def test_bad_requests_are_refused():
         ("one text", "this is one text"),
         ([3], "text 0 is '3'"),
         (["a", ("b", -1)], "text 1 is"),
-        ([("a" * 2**20, 2048)], "more than 2,147,483,647 bytes"),
+        ([("a" * 2**20, 2**42)], "count for more than 4,611,686,018,427,387,904 bytes"),
     ):
         with pytest.raises(UsageError, match=message):
             train_tokenizer(texts, vocab_size=300)
@@ -200,6 +222,10 @@ def test_bad_requests_are_refused():
         train_tokenizer(["a"], vocab_size=300, threads=0)
     with pytest.raises(UsageError, match="max_space_run is 0"):
         train_tokenizer(["a"], vocab_size=300, max_space_run=0)
+    with pytest.raises(UsageError, match="there is no layout 'gpt'"):
+        train_tokenizer(["a"], vocab_size=300, layout="gpt")
+    with pytest.raises(UsageError, match="min_count is 0"):
+        train_tokenizer(["a"], vocab_size=300, min_count=0)
 
 
 def test_an_error_of_the_source_comes_through():
@@ -209,6 +235,85 @@ def test_an_error_of_the_source_comes_through():
 
     with pytest.raises(OSError, match="the disk went away"):
         train_tokenizer(broken(), vocab_size=300)
+
+
+def test_the_layout_of_the_released_file_has_its_runs_on_top_and_normalizes(reference):
+    released = json.loads((reference / "20B_tokenizer.json").read_text())
+    texts = ["cafe\u0301 café  cafe\u0301    x", "caf"] * 3
+    encoder = train_tokenizer(texts, vocab_size=263, layout="neox-20b")
+    ours = json.loads(encoder_json(encoder))
+    assert len(ours["model"]["vocab"]) == 263
+    assert encoder.vocab_size == 263 + 23
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding"):
+        assert ours[part] == released[part]
+    moved = [
+        token | {"id": token["id"] + 263 - 50254 if token["id"] > 1 else token["id"]}
+        for token in released["added_tokens"]
+    ]
+    assert ours["added_tokens"] == moved
+    composed = [unicodedata.normalize("NFC", text) for text in texts]
+    _, merges = librarys_merges([piece for text in composed for piece in re.split(" {2,24}", text)], 263)
+    assert [list(merge) for merge in encoder.definition.merges] == merges
+    assert encoder.encode(texts[0]).tolist() == Tokenizer.from_str(encoder_json(encoder)).encode(texts[0]).ids
+
+
+@pytest.mark.parametrize("max_space_run", [1, 24])
+def test_a_prefix_space_is_put_where_the_library_puts_it(texts, max_space_run):
+    some = [*texts[::40], "'s a  's b", "\n\n x", "", "  ", " a", "a   b"]
+    encoder = train_tokenizer(some, vocab_size=2000, max_space_run=max_space_run, add_prefix_space=True)
+    tokenizer = Tokenizer(models.BPE())
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    runs = pre_tokenizers.Split(Regex(f" {{2,{max_space_run}}}"), behavior="removed")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([runs, byte_level]) if max_space_run > 1 else byte_level
+    trainer = trainers.BpeTrainer(
+        vocab_size=2001 - max_space_run,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(some, trainer)
+    assert [list(merge) for merge in encoder.definition.merges] == json.loads(tokenizer.to_str())["model"]["merges"]
+    assert json.loads(encoder_json(encoder))["pre_tokenizer"]["add_prefix_space"] is True
+
+
+def encoder_json(encoder: Encoder) -> str:
+    return render(encoder.definition).decode()
+
+
+def test_rare_words_are_left_out_and_that_is_said():
+    said = []
+    texts = ["aa aa aa bb bb cc", " aa bb"]
+    encoder = train_tokenizer(texts, vocab_size=400, min_count=3, allow_smaller=True, reporter=Recorder(said))
+    # " aa" three times, " bb" three times; "aa" and " cc" once.
+    assert said == ["left out 2 rare words, which occur 2 times"]
+    kept = train_tokenizer([" aa bb"] * 3, vocab_size=400, allow_smaller=True)
+    assert encoder.hash == kept.hash
+
+
+class Recorder(Silent):
+    """Keeps what is said, and adds up what is counted."""
+
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+        self.counted: dict[str, int] = {}
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    @contextlib.contextmanager
+    def progress(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:
+        self.counted[label] = 0
+
+        def advance(units: int, *, note: str = "") -> None:
+            self.counted[label] += units
+
+        yield advance
+
+
+def test_merges_are_told_as_they_are_made(texts):
+    recorder = Recorder([])
+    train_tokenizer(texts[::8], vocab_size=3000, reporter=recorder)
+    assert recorder.counted == {"merges": 3000 - 281}
 
 
 @pytest.mark.parametrize("threads", [None, 1, 2])

@@ -1,0 +1,207 @@
+"""Seconds, processor time and memory of BPE training beside its peers, on the same texts, from Python strings.
+
+    python benchmarks/train_bpe.py FOLDER [--limit-mb 60] [--vocab-size 50257] [--rounds 3]
+    python benchmarks/train_bpe.py --corpus benchmarks/corpus.toml --into FOLDER [--limit-mb 1000]
+
+FOLDER holds `*.jsonl.zst`; with --corpus the pinned packages are fetched into --into, checked against their hashes, and
+every distinct text file in them is a document. Each trainer runs in a process of its own with all its threads, which
+holds the texts before the clock starts; the order rotates from round to round, and the median counts. All train the
+same: GPT-2's pre-tokens, two special tokens, the 256 bytes, no runs of spaces cut out. It fails where our merges are
+not those of the `tokenizers` library. gigatoken is left out, with a line, where it is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from pile_toolkit.core.documents import DocumentWriter, read_documents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+SPECIAL = ["<|endoftext|>", "<|padding|>"]
+BYTES = 256
+OURS, LIBRARY, GIGATOKEN = "pile-toolkit", "tokenizers", "gigatoken"
+# gigatoken takes one text; documents are told apart by a byte that none of them has.
+SEPARATOR = "\0"
+
+
+def main() -> None:
+    """Prints a Markdown table; exits with 1 where merges differ."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="holds *.jsonl.zst")
+    parser.add_argument("--corpus", type=Path, help="a list of pinned packages to take the text from")
+    parser.add_argument("--into", type=Path, help="folder for what is fetched")
+    parser.add_argument("--limit-mb", type=float, default=60)
+    parser.add_argument("--vocab-size", type=int, default=50257)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--worker", nargs=3, metavar=("TRAINER", "TEXTS", "RESULT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        return work(*arguments.worker, vocab_size=arguments.vocab_size)
+    if arguments.corpus:
+        fetch(arguments.corpus, arguments.into)
+        texts: Iterable[str] = texts_of_packages(arguments.corpus, arguments.into)
+    else:
+        files = sorted(arguments.folder.glob("*.jsonl.zst"))
+        texts = (document.text for path in files for document in read_documents(path))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "texts.jsonl.zst"
+        documents, text_bytes = store(texts, path, int(arguments.limit_mb * 1e6))
+        results = measure(path, arguments.vocab_size, arguments.rounds)
+    cores = len(os.sched_getaffinity(0))
+    print(f"{documents:,} documents, {text_bytes:,} bytes, {arguments.vocab_size:,} ids, {cores} cores")
+    print(f"{platform.machine()}, Python {platform.python_version()}, {arguments.rounds} rounds, medians\n")
+    return report(results)
+
+
+def store(texts: Iterable[str], path: Path, limit_bytes: int) -> tuple[int, int]:
+    """Writes texts up to so many bytes; returns how many, and their bytes."""
+    with DocumentWriter(path) as writer:
+        for text in texts:
+            if writer.text_bytes >= limit_bytes:
+                break
+            writer.write(text.replace(SEPARATOR, " "), {})
+    return writer.documents, writer.text_bytes
+
+
+def measure(path: Path, vocab_size: int, rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """What each trainer took in each round, in a process of its own."""
+    trainers = [OURS, LIBRARY, GIGATOKEN]
+    if importlib.util.find_spec(GIGATOKEN) is None:
+        trainers.remove(GIGATOKEN)
+        print(f"{GIGATOKEN} is not installed: pip install {GIGATOKEN}\n", file=sys.stderr)
+    results: dict[str, list[dict[str, Any]]] = {trainer: [] for trainer in trainers}
+    for number in range(rounds):
+        for trainer in trainers[number % len(trainers) :] + trainers[: number % len(trainers)]:
+            result = path.with_name("result.json")
+            worker = ["--worker", trainer, str(path), str(result), "--vocab-size", str(vocab_size)]
+            subprocess.run([sys.executable, __file__, *worker], check=True)
+            results[trainer].append(json.loads(result.read_bytes()))
+            print(f"round {number + 1}, {trainer}: {results[trainer][-1]['wall_s']:.2f} s", file=sys.stderr)
+    return results
+
+
+def report(results: dict[str, list[dict[str, Any]]]) -> None:
+    """The table, and whether all found the same merges."""
+    ours = results[OURS][0]["merges"]
+
+    def median(trainer: str, name: str) -> float:
+        return statistics.median(result[name] for result in results[trainer])
+
+    print("| trainer | wall s | CPU s | wall, times ours | CPU, times ours | peak MiB above the texts | same merges |")
+    print("|---|---:|---:|---:|---:|---:|---|")
+    for trainer, found in results.items():
+        wall, cpu, peak = (median(trainer, name) for name in ("wall_s", "cpu_s", "peak_mib"))
+        ratios = f"{wall / median(OURS, 'wall_s'):.1f} | {cpu / median(OURS, 'cpu_s'):.1f}"
+        same = sum(1 for left, right in zip(ours, found[0]["merges"], strict=False) if left == right)
+        print(f"| {trainer} | {wall:.2f} | {cpu:.2f} | {ratios} | {peak:,.0f} | {same:,} of {len(ours):,} |")
+    if LIBRARY in results and results[LIBRARY][0]["merges"] != ours:
+        sys.exit("our merges are not those of the tokenizers library")
+
+
+def work(trainer: str, texts_path: str, result_path: str, *, vocab_size: int) -> None:
+    """A process of one trainer: holds the texts, loads what the trainer needs, then looks at clocks and memory."""
+    texts = [document.text for document in read_documents(Path(texts_path))]
+    train = TRAINERS[trainer]
+    train(["Some words to load libraries and compiled code with, before the clock starts."] * 9, BYTES + 3)
+    memory_before = psutil.Process().memory_info().rss
+    wall, cpu = time.perf_counter(), time.process_time()
+    merges = train(texts, vocab_size)
+    wall_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - memory_before / 2**20
+    result = {"wall_s": wall_s, "cpu_s": cpu_s, "peak_mib": peak_mib, "merges": [list(pair) for pair in merges()]}
+    Path(result_path).write_text(json.dumps(result))
+
+
+def train_ours(texts: list[str], vocab_size: int) -> Callable[[], Iterable[Iterable[str]]]:
+    """`pile_toolkit.train_tokenizer`."""
+    import pile_toolkit
+
+    encoder = pile_toolkit.train_tokenizer(texts, vocab_size=vocab_size, max_space_run=1)
+    return lambda: encoder.definition.merges
+
+
+def train_library(texts: list[str], vocab_size: int) -> Callable[[], Iterable[Iterable[str]]]:
+    """`tokenizers.trainers.BpeTrainer`."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return lambda: json.loads(tokenizer.to_str())["model"]["merges"]
+
+
+def train_gigatoken(texts: list[str], vocab_size: int) -> Callable[[], Iterable[Iterable[str]]]:
+    """`gigatoken.train_bpe`."""
+    from gigatoken import train_bpe
+
+    from tokenizer.layout import byte_characters
+
+    _, merges = train_bpe(SEPARATOR.join(texts).encode(), vocab_size, SPECIAL, separator=SEPARATOR.encode())
+    characters = byte_characters()
+    return lambda: (("".join(characters[byte] for byte in side) for side in pair) for pair in merges)
+
+
+TRAINERS = {OURS: train_ours, LIBRARY: train_library, GIGATOKEN: train_gigatoken}
+
+
+def fetch(corpus: Path, folder: Path) -> None:
+    """Fetches the pinned packages that are not there yet; pip refuses one whose hash is another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    packages = tomllib.loads(corpus.read_text())["package"]
+    missing = [package for package in packages if not (folder / package["file"]).exists()]
+    if not missing:
+        return
+    lines = [f"{package['name']}=={package['version']} --hash=sha256:{package['sha256']}\n" for package in missing]
+    requirements = folder / "requirements.txt"
+    requirements.write_text("".join(lines))
+    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "download", *options, "--requirement", str(requirements)], check=True)
+
+
+def texts_of_packages(corpus: Path, folder: Path) -> Iterator[str]:
+    """Every distinct UTF-8 file with one of the listed endings, in the order of packages and names."""
+    pinned = tomllib.loads(corpus.read_text())
+    seen: set[bytes] = set()
+    for package in pinned["package"]:
+        path = folder / package["file"]
+        if hashlib.sha256(path.read_bytes()).hexdigest() != package["sha256"]:
+            sys.exit(f"{path} is not the file that {corpus} names")
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if not name.endswith(tuple(pinned["endings"])):
+                    continue
+                data = archive.read(name)
+                digest = hashlib.blake2b(data, digest_size=16).digest()
+                if digest not in seen and len(data) >= pinned["smallest_bytes"]:
+                    seen.add(digest)
+                    try:
+                        yield data.decode()
+                    except UnicodeDecodeError:
+                        continue
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Texts in, distinct words and how often they occur out."""

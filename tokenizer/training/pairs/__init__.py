@@ -1,0 +1,1 @@
+"""Words as symbols, and the table of their pairs."""
