@@ -25,18 +25,20 @@ ENCODER_BYTES = 240 * _MIB
 TORCH_BYTES = 480 * _MIB
 # datasketch and one batch of its table of shingles x permutations.
 SIGNING_BYTES = 200 * _MIB
-# A batch of texts, their ids and what the tokenizers library keeps beside each id.
+# A batch of texts, their ids and the words met before.
 ENCODING_BYTES = 160 * _MIB
-# The library's own trainer, and what of 2 GiB of text, all it counts, is different words.
+# What merges, and a worker with its table of words before it writes them down.
 TRAINER_BYTES = 400 * _MIB
-TRAINER_LARGEST_BYTES = 1 << 31
+COUNTING_BYTES = 600 * _MIB
+# Distinct words: no more than the text of a small corpus; of a large one an estimate, under which --min-count leads.
+WORDS_LARGEST_BYTES = 32 << 30
 # Two groups of rows, which reading part of a table takes.
 GROUPS_BYTES = 48 * _MIB
 # What is in memory while one text is worked on, in multiples of its bytes.
 NORMALIZED_FACTOR = 10
 SIGNED_FACTOR = 20
-ENCODED_FACTOR = 180
-TRAINED_FACTOR = 240
+ENCODED_FACTOR = 8
+TRAINED_FACTOR = 8
 # A copy of a text in the bucket of its output file: its meta, the key, and Python's objects for them.
 SORTED_COPY_BYTES = 600
 BUCKET_BLOCK_BYTES = 512 << 10
@@ -103,7 +105,7 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         "dedup, minhash": exact + signed + (4 * work.num_perm + LSH_DOCUMENT_BYTES) * work.documents,
         "plan": TABLES_BYTES + PLANNED_DOCUMENT_BYTES * work.documents,
         "corpus": tables + PLANNED_DOCUMENT_BYTES * work.documents + at_once * max(_dealing(work), _sorting(work)),
-        "tokenizer": _training(work)
+        "tokenizer": _training(work, jobs if jobs > 1 else 0)
         + TRAINED_FACTOR * work.longest_bytes
         + rows
         + INDEXED_DOCUMENT_BYTES * work.documents,
@@ -136,5 +138,6 @@ def _sorting(work: MemoryInput) -> int:
     return in_one * 6 // (5 * work.train_shards) + 8 * work.longest_bytes
 
 
-def _training(work: MemoryInput) -> int:
-    return TABLES_BYTES + TRAINER_BYTES + 4 * min(work.text_bytes, TRAINER_LARGEST_BYTES)
+def _training(work: MemoryInput, counting: int) -> int:
+    words = min(work.text_bytes, WORDS_LARGEST_BYTES)
+    return (1 + counting) * TABLES_BYTES + TRAINER_BYTES + counting * COUNTING_BYTES + words

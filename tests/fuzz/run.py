@@ -84,9 +84,10 @@ def _run_once(target: str, *, seconds: int, seed: int, corpus: Path, crashes: Pa
     command = [sys.executable, "-m", f"tests.fuzz.{target}", "--seconds", str(seconds), "--seed", str(seed)]
     command += ["--corpus", str(corpus.resolve()), "--crashes", str(crashes.resolve())]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    # A session of its own, so that nothing it started outlives it.
+    # A session of its own, so that nothing it started outlives it. Started by a shell, because the kernel counts the
+    # peak memory of who starts a process as its own, and that of a whole test run is above the target's limit.
     process = subprocess.Popen(
-        command,
+        ["sh", "-c", '"$@"; exit $?', "sh", *command],
         cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.PIPE,
