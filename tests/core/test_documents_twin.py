@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING
 
+import jsonlines
 import pytest
 import zstandard
 from hypothesis import example, given, settings
@@ -113,3 +115,17 @@ def test_a_meta_given_as_a_dictionary_comes_back(scratch, text, meta):
         writer.write(text, meta)
     (document,) = read_documents(scratch)
     assert (document.text, decode_meta(document.meta)) == (text, meta)
+
+
+def test_jsonlines_reads_the_same_documents(tmp_path):
+    """The library that writes the lines and the reader here agree on them."""
+    texts = ["plain", "", "two\nlines\r\n", "\u2028\u0085\x00", "\U0001f600 é", '"quoted" \\ {"text": 1}']
+    with DocumentWriter(tmp_path / "a.jsonl.zst") as writer:
+        for number, text in enumerate(texts):
+            writer.write(text, {"pile_set_name": "x", "number": number})
+    data = zstandard.ZstdDecompressor().decompressobj().decompress((tmp_path / "a.jsonl.zst").read_bytes())
+    with jsonlines.Reader(io.BytesIO(data)) as reader:
+        theirs = [(row["text"], row["meta"]) for row in reader]
+    ours = [(document.text, decode_meta(document.meta)) for document in read_documents(tmp_path / "a.jsonl.zst")]
+    assert ours == theirs
+    assert [text for text, _ in ours] == texts
