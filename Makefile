@@ -25,6 +25,8 @@ test: $(VENV)/.installed-dev
 # For example CAMPAIGN_OPTIONS="--kills 10 --fuzz-minutes 1", or --resume after an interruption.
 CAMPAIGN_OPTIONS ?= --kills 300 --disks 100 --workers 60 --flips 300 --fuzz-minutes 60
 campaign: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m tests.tokenizer.corpora
+	$(VENV)/bin/python -m tests.tokenizer.proof
 	$(VENV)/bin/python -m tests.faults.campaign $(CAMPAIGN_OPTIONS) --out docs/reliability.md
 
 lint: $(VENV)/.installed-dev

@@ -13,13 +13,16 @@ import msgspec
 
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.jsonfile import decode_json
+from tokenizer.formats.foreign import AGAIN, ANOTHER, refuse_foreign
 from tokenizer.layout import NEVER_IN_UTF8, byte_characters
 
 # Ids travel as int32 at the widest.
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**31 - 1)]
 KIND = "byte-level BPE of the GPT-2 / GPT-NeoX kind"
-OTHER_FILE = "choose a tokenizer.json like that of GPT-2 or GPT-NeoX"
-REPAIR = "fetch or train the file again"
+OTHER_FILE = ANOTHER
+REPAIR = AGAIN
+# Of what a file says, so much is repeated in an error.
+BRIEF_CHARACTERS = 60
 BYTE_LEVEL: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 
 
@@ -77,7 +80,7 @@ class _ModelKind(msgspec.Struct):
 
 
 class _Head(msgspec.Struct):
-    model: _ModelKind
+    model: _ModelKind | None = None
 
 
 def parse(data: bytes, *, name: str) -> Definition:
@@ -85,10 +88,15 @@ def parse(data: bytes, *, name: str) -> Definition:
 
     Raises CorruptData where the bytes are no consistent tokenizer.json, UsageError where they are one of another kind.
     """
+    refuse_foreign(data, name=name)
     wanted: Any = {"name": name, "what": "a tokenizer.json", "hint": REPAIR}
-    kind = decode_json(data, _Head, **wanted).model.type
-    if kind != "BPE":
-        raise UsageError(f"{name} is a {kind} tokenizer, this reads {KIND}", hint=OTHER_FILE)
+    model = decode_json(data, _Head, **wanted).model
+    if model is None:
+        raise UsageError(f"{name} has no field 'model', so it is no tokenizer.json", hint=OTHER_FILE)
+    if (kind := model.type) != "BPE":
+        # Whatever the file says is printed as text: it may hold control characters.
+        named = kind if kind.isalnum() and len(kind) <= BRIEF_CHARACTERS else brief(kind)
+        raise UsageError(f"{name} is a {named} tokenizer, this reads {KIND}", hint=OTHER_FILE)
     file = decode_json(data, _File, **wanted)
     _refuse_other_kinds(file, name)
     definition = Definition(
@@ -135,8 +143,14 @@ def _merge(merge: str | tuple[str, str], name: str) -> tuple[str, str]:
     # "a b" up to tokenizers 0.19 and ["a", "b"] since; byte characters hold no blank, so both say the same.
     parts = tuple(merge.split(" ")) if isinstance(merge, str) else merge
     if len(parts) != 2 or not all(parts) or any(" " in part for part in parts):
-        raise CorruptData(f"{name}: the merge {merge!r} is not two tokens", hint=REPAIR)
+        raise CorruptData(f"{name}: the merge {brief(merge)} is not two tokens", hint=REPAIR)
     return parts
+
+
+def brief(value: object) -> str:
+    """A value of a file for an error: quoted, so that nothing in it reaches the terminal, and cut where it is long."""
+    shown = repr(value)
+    return shown if len(shown) <= BRIEF_CHARACTERS else f"{shown[:BRIEF_CHARACTERS]}..."
 
 
 def _refuse_other_kinds(file: _File, name: str) -> None:
@@ -161,11 +175,17 @@ def _refuse_other_kinds(file: _File, name: str) -> None:
     ):
         if found not in expected:
             wanted = " or ".join("null" if value is None else repr(value) for value in expected)
-            raise UsageError(f"{name} is not {KIND}: {field} is {found!r}, expected {wanted}", hint=OTHER_FILE)
+            raise UsageError(f"{name} is not {KIND}: {field} is {brief(found)}, expected {wanted}", hint=OTHER_FILE)
 
 
 def _type(part: dict[str, Any] | None) -> object:
-    return None if part is None else part.get("type", "without a type")
+    if part is None:
+        return None
+    # What Llama 3 and others have is told by its parts: "Sequence of Split, ByteLevel".
+    parts = part.get("pretokenizers") or part.get("normalizers") or part.get("decoders")
+    kinds = [str(inner.get("type")) for inner in parts if isinstance(inner, dict)] if isinstance(parts, list) else []
+    kind = part.get("type", "without a type")
+    return f"{kind} of {', '.join(kinds)}" if kinds else kind
 
 
 def _check_consistency(definition: Definition, name: str) -> None:
@@ -179,11 +199,11 @@ def _check_consistency(definition: Definition, name: str) -> None:
         twice, _ = Counter(everything.values()).most_common(1)[0]
         problem = f"two tokens with the id {twice}"
     elif moved := next((token for token in added if vocab.get(token, added[token]) != added[token]), None):
-        problem = f"two ids for {moved!r}: {vocab[moved]} in the vocabulary and {added[moved]} in added_tokens"
+        problem = f"two ids for {brief(moved)}: {vocab[moved]} in the vocabulary and {added[moved]} in added_tokens"
     else:
         for left, right in definition.merges:
             if left not in vocab or right not in vocab or left + right not in vocab:
-                problem = f"a merge of {left!r} and {right!r} that its vocabulary does not hold"
+                problem = f"a merge of {brief(left)} and {brief(right)} that its vocabulary does not hold"
                 break
     if problem:
         raise CorruptData(f"{name} has {problem}", hint=REPAIR)

@@ -23,6 +23,7 @@ import xxhash
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import write_bytes
 from tokenizer.definition import OTHER_FILE, REPAIR, Definition, parse, render
+from tokenizer.encoding.ids import GrowingIds
 from tokenizer.encoding.merges import check_size
 from tokenizer.encoding.pieces import Cutter, check_added_tokens
 from tokenizer.layout import END_OF_TEXT, byte_characters, id_dtype
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 LARGEST_FILE_BYTES = 64 << 20
 # What a thread encodes at a time: text and ids stay in a core's second cache, and calls into the kernels are few.
 CHUNK_CHARACTERS = 1 << 18
+CHUNKS_PER_PORTION = 4
 _loading = threading.Lock()
 
 
@@ -64,8 +66,13 @@ class Encoder:
         Raises UsageError for no file or another kind of tokenizer, CorruptData for bytes that are none.
         """
         path = Path(path)
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder", hint=str(path / "tokenizer.json"))
         if not path.is_file():
-            raise UsageError(f"there is no tokenizer file {path}", hint="pile tokenizer train")
+            raise UsageError(
+                f"there is no tokenizer file {path}",
+                hint="pile tokenizer train --root ROOT, or the path of a tokenizer.json",
+            )
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE_BYTES + 1)
         if len(data) > LARGEST_FILE_BYTES:
@@ -116,11 +123,13 @@ class Encoder:
         if threads == 1 or len(chunks) < 2:
             ids, counts = encode_chunks(chunks)
         else:
-            # A few portions for each thread, so that none waits long for the last.
-            portion = max(1, len(chunks) // (4 * threads))
+            # Small portions, so that no thread waits long for the last, and the results are put together meanwhile.
+            joined, all_counts = GrowingIds(self.dtype, sum(map(len, texts))), []
             with ThreadPoolExecutor(threads) as pool:
-                encoded = list(pool.map(encode_chunks, _portions(chunks, portion)))
-            ids, counts = (np.concatenate(arrays) for arrays in zip(*encoded, strict=True))
+                for found, counts in pool.map(encode_chunks, _portions(chunks, CHUNKS_PER_PORTION)):
+                    joined.append(found)
+                    all_counts.append(counts)
+            ids, counts = joined.all(), np.concatenate(all_counts)
         offsets = np.zeros(len(texts) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])
         return ids, offsets

@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numba
 import xxhash
-from numba import njit
 from numba.core import config as numba_config
 
 from pile_toolkit.core.console import reporter
@@ -27,19 +27,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-# Its attributes are made when it is imported, out of sight of a type checker.
+# Some of their attributes and options are out of sight of a type checker.
 config: Any = numba_config
+njit: Any = numba.njit
 PACKAGE = Path(__file__).parent
 
 
 def kernel(function: Callable | None = None, **options: Any) -> Any:
-    """`@njit` without Python's lock, whose machine code is kept in `code_folder()`."""
+    """`@njit` without Python's lock, whose machine code is kept in `code_folder()`.
+
+    Kernels allocate nothing, and so do without numba's counts of references to the arrays that they are given: an
+    atomic addition for every array of every call, which took as long as all the rest.
+    """
     if function is None:
         return functools.partial(kernel, **options)
     # numba chooses the folder while it decorates; other packages' kernels keep theirs.
     before, config.CACHE_DIR = config.CACHE_DIR, str(code_folder())
     try:
-        return njit(nogil=True, cache=True, **options)(function)
+        return njit(**{"nogil": True, "cache": True, "_nrt": False, **options})(function)
     finally:
         config.CACHE_DIR = before
 

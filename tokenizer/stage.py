@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
     from tokenizer.training.request import TrainingRequest
 
-FORMAT = 2
+FORMAT = 3
 TOKENIZER_FILE = "tokenizer.json"
 
 
@@ -48,11 +48,13 @@ class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class TokenizerResult(StageResult, frozen=True, kw_only=True):
     """What was trained, on how many documents; `tokenizer` is the hash that shards and runs name.
 
-    `words` are distinct; `dropped_words` of them were left out as too rare, and would count `dropped_occurrences`.
+    `words` are distinct; `dropped_words` of them were left out as too rare, and would count `dropped_occurrences`. The
+    pair of the last merge, the rarest, occurred `rarest_merge` times.
     """
 
     vocab_size: int
     merges: int
+    rarest_merge: int | None
     documents: int
     copies: int
     bytes: int
@@ -60,6 +62,15 @@ class TokenizerResult(StageResult, frozen=True, kw_only=True):
     dropped_words: int
     dropped_occurrences: int
     tokenizer: str
+
+
+def check_training(*, sample_bytes: int | None = None, **parameters: Any) -> TrainingRequest:
+    """What is asked for, as one object. Raises UsageError where no text could make it possible."""
+    from tokenizer.training.request import TrainingRequest
+
+    if sample_bytes is not None and sample_bytes < 1:
+        raise UsageError(f"a sample of {sample_bytes:,} bytes holds no document", hint="--sample-bytes 1000000000")
+    return TrainingRequest(**parameters).check()
 
 
 @holding_root
@@ -79,23 +90,23 @@ def train_on_plan(
 ) -> TokenizerResult:
     """Trains the whitespace-aware byte-level BPE on the train split of a root's plan, or on a sample of it.
 
-    Raises UsageError where there is no plan, its text is too small for `vocab_size`, or what is asked for cannot be.
+    Raises UsageError where there is no plan, no text in its train split or too little for `vocab_size`, or where what
+    is asked for cannot be.
     """
-    from tokenizer.training.request import TrainingRequest
-
     root = Path(root)
     started_at = time.time()
     planned = read_manifest(root / "plan")
     if planned is None:
         raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
-    request = TrainingRequest(
+    request = check_training(
         vocab_size=vocab_size,
         max_space_run=max_space_run,
         layout=layout,
         add_prefix_space=add_prefix_space,
         allow_smaller=allow_smaller,
         min_count=min_count,
-    ).check()
+        sample_bytes=sample_bytes,
+    )
     folder = root / "tokenizer"
     parameters = {**msgspec.structs.asdict(request), "sample_bytes": sample_bytes}
     key = StageKey(stage="tokenizer", format=FORMAT, inputs={"plan": planned.digest()}, parameters=parameters)
@@ -114,17 +125,24 @@ def train_on_plan(
 
 def _train(
     plan: Plan, request: TrainingRequest, work: Path, workers: Workers, sample_bytes: int | None
-) -> tuple[Encoder, dict[str, int | str]]:
+) -> tuple[Encoder, dict[str, int | str | None]]:
     from tokenizer.train import train_on_words
     from tokenizer.training.corpus import count_corpus
 
     corpus = count_corpus(plan, request, work=work, workers=workers, sample_bytes=sample_bytes)
+    if not corpus.words and not corpus.dropped.words:
+        raise UsageError(
+            f"the train split has nothing to train on: {corpus.documents:,} documents, {corpus.copies:,} copies, "
+            f"{corpus.bytes:,} bytes",
+            hint="pile build with smaller --val-share and --test-share, or other --weights",
+        )
     if corpus.dropped.words:
         workers.reporter.say(str(corpus.dropped))
-    encoder = train_on_words(corpus.words, request, reporter=workers.reporter)
+    encoder, rarest_merge = train_on_words(corpus.words, request, reporter=workers.reporter)
     return encoder, {
         "vocab_size": encoder.vocab_size,
         "merges": len(encoder.definition.merges),
+        "rarest_merge": rarest_merge,
         "documents": corpus.documents,
         "copies": corpus.copies,
         "bytes": corpus.bytes,

@@ -9,7 +9,7 @@ that no merge is spent on what has a token already. Ties go to the pair of lower
 from __future__ import annotations
 
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
@@ -26,7 +26,7 @@ from tokenizer.layout import (
     smallest_vocab_size,
     space_run_tokens,
 )
-from tokenizer.training.request import TrainingRequest
+from tokenizer.training.request import LARGEST_CORPUS_BYTES, TrainingRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,8 +34,12 @@ if TYPE_CHECKING:
     from pile_toolkit.core.console import Reporter
     from tokenizer.training.counting.words import WordCounts
 
-# What all texts together may count for: their pairs then fit into 64 bits, with room to spare.
-LARGEST_CORPUS_BYTES = 2**62
+
+class Trained(NamedTuple):
+    """A tokenizer, and how often the pair of its last merge occurred: no other was rarer. None without a merge."""
+
+    encoder: Encoder
+    rarest_merge: int | None
 
 
 def train_tokenizer(
@@ -78,10 +82,10 @@ def train_tokenizer(
     del counter
     if dropped.words:
         reporter.say(str(dropped))
-    return train_on_words(words, request, reporter=reporter)
+    return train_on_words(words, request, reporter=reporter).encoder
 
 
-def train_on_words(words: WordCounts, request: TrainingRequest, *, reporter: Reporter = SILENT) -> Encoder:
+def train_on_words(words: WordCounts, request: TrainingRequest, *, reporter: Reporter = SILENT) -> Trained:
     """The tokenizer of words that are counted. Raises UsageError where they have too few pairs to merge."""
     import numpy as np
 
@@ -93,22 +97,27 @@ def train_on_words(words: WordCounts, request: TrainingRequest, *, reporter: Rep
     # In the library's order: special tokens, then the characters that stand for bytes by code point.
     tokens = [*SPECIAL_TOKENS, *sorted(characters)]
     symbol_of_byte = np.array([tokens.index(character) for character in characters], np.int32)
-    with reporter.progress("merges", total=request.merges, unit="merges") as advance:
-        found = find_merges(
-            words, symbol_of_byte=symbol_of_byte, first_id=len(tokens), limit=request.merges, advance=advance
-        ).tolist()
-    if len(found) < request.merges and not request.allow_smaller:
+    with reporter.progress("merging pairs", total=request.merges, unit="merges") as advance:
+        pairs, counts = find_merges(
+            words,
+            symbol_of_byte=symbol_of_byte,
+            first_id=len(tokens),
+            limit=request.merges,
+            advance=lambda made, count: advance(made, note=f"the last of a pair that occurs {count:,} times"),
+        )
+    if len(pairs) < request.merges and not request.allow_smaller:
         smallest = smallest_vocab_size(request.max_space_run, request.layout)
+        lower = "a lower --min-count, " if request.min_count > 1 else ""
         raise UsageError(
-            f"the corpus is too small for {request.vocab_size:,} ids: {len(found):,} merges are possible, "
+            f"the corpus is too small for {request.vocab_size:,} ids: {len(pairs):,} merges are possible, "
             f"{request.merges:,} are needed",
-            hint=f"more text, --vocab-size {smallest + len(found)}, or --allow-smaller",
+            hint=f"more text, {lower}--vocab-size {smallest + len(pairs)}, or --allow-smaller",
         )
     merges = []
-    for left, right in found:
+    for left, right in pairs.tolist():
         merges.append((tokens[left], tokens[right]))
         tokens.append(tokens[left] + tokens[right])
-    return Encoder(_definition(tokens, merges, request))
+    return Trained(Encoder(_definition(tokens, merges, request)), int(counts[-1]) if merges else None)
 
 
 def _definition(tokens: list[str], merges: list[tuple[str, str]], request: TrainingRequest) -> Definition:

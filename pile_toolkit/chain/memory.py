@@ -38,7 +38,7 @@ GROUPS_BYTES = 48 * _MIB
 NORMALIZED_FACTOR = 10
 SIGNED_FACTOR = 20
 ENCODED_FACTOR = 8
-TRAINED_FACTOR = 8
+TRAINED_FACTOR = 16
 # A copy of a text in the bucket of its output file: its meta, the key, and Python's objects for them.
 SORTED_COPY_BYTES = 600
 BUCKET_BLOCK_BYTES = 512 << 10

@@ -25,7 +25,7 @@ COMMANDS = {
     "download": ("data", "download", "Bring components here: from a folder, a URL, hf:// or the built-in sample."),
     "dedup": ("data", "dedup", "Decide which documents are kept: exact or MinHash deduplication."),
     "build": ("data", "build", "Weights, held-out splits and order: the plan, and the corpus files."),
-    "tokenizer": ("tokenizer", "tokenizer", "Train, use and compare tokenizers."),
+    "tokenizer": ("tokenizer", "tokenizer", "Train, use, compare, show, import and export tokenizers."),
     "shards": ("shards", "shards", "Write, mix, look at and check token shards."),
     "train": ("train", "train", "Train a GPT-NeoX model on the shards."),
     "export": ("train", "export", "A trained run as a Hugging Face model folder."),

@@ -23,6 +23,12 @@ SIGNATURES = {
         "jobs=1, scheduler='process', reporter)"
     ),
     "iter_documents": "(root, split='train')",
+    "import_tokenizer": "(source, *, format=None, merges=None, special_tokens=None)",
+    "export_tokenizer": "(encoder, target, *, to, dry_run=False)",
+    "compare_tokenizers": (
+        "(files, data='val', *, root='pile-data', longest=10, unused=10, worst=5, threads=1, reporter)"
+    ),
+    "write_comparison": "(path, comparison)",
     "train_tokenizer": (
         "(texts, *, vocab_size=50257, max_space_run=24, layout='default', add_prefix_space=False, allow_smaller=False, "
         "min_count=1, threads=None, reporter)"

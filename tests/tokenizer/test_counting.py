@@ -50,7 +50,7 @@ def librarys_words(texts: list[tuple[str, int]], rules: TextRules) -> Counter[by
     return +found
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     texts=st.lists(st.integers(0, 4), max_size=10).flatmap(
         lambda counts: TEXTS.map(lambda texts: list(zip(texts, counts, strict=False)))
@@ -117,7 +117,7 @@ def test_long_words_of_one_hash_are_told_apart():
     assert as_dictionary(counter.words()) == {word: 7 + count for word, count in counts.items()}
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(
     several=st.lists(st.dictionaries(st.binary(min_size=1, max_size=40), st.integers(1, 10**13)), max_size=4),
     parts=st.integers(1, 5),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from pile_toolkit.core.errors import CorruptData, UsageError
 from tokenizer.definition import parse, render
@@ -154,31 +155,92 @@ def test_files_of_other_kinds_are_refused_in_one_sentence(tmp_path, reference):
     wordpiece = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     wordpiece.pre_tokenizer = pre_tokenizers.Whitespace()
     unigram = Tokenizer(models.Unigram([("a", -1.0), ("b", -2.0)], unk_id=0))
+    word_level = Tokenizer(models.WordLevel({"a": 0, "<unk>": 1}, unk_token="<unk>"))
     cases = {
-        "wordpiece.json": (wordpiece.to_str().encode(), UsageError),
-        "unigram.json": (unigram.to_str().encode(), UsageError),
-        "vocab.json": ((reference / "gpt2_vocab.json").read_bytes(), CorruptData),
-        "merges.txt": ((reference / "gpt2_merges.txt").read_bytes(), CorruptData),
-        "sentencepiece.model": (b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02\n\x0c\n\x03\xe2\x96\x81", CorruptData),
-        "cut.json": ((reference / "gpt2_tokenizer.json").read_bytes()[:-1000], CorruptData),
-        "latin1.json": ('{"model": {"type": "é"}}'.encode("latin-1"), CorruptData),
-        "deep.json": (b'{"normalizer":' + b'{"a":' * 100_000, CorruptData),
-        "array.json": (b"[]", CorruptData),
-        "empty.json": (b"", CorruptData),
+        "wordpiece.json": (wordpiece.to_str().encode(), UsageError, "is a WordPiece tokenizer"),
+        "unigram.json": (unigram.to_str().encode(), UsageError, "is a Unigram tokenizer"),
+        "wordlevel.json": (word_level.to_str().encode(), UsageError, "is a WordLevel tokenizer"),
+        "config.json": (b'{"model_type": "gpt_neox"}', UsageError, "has no field 'model'"),
+        "vocab.json": ((reference / "gpt2_vocab.json").read_bytes(), UsageError, "half of a tokenizer"),
+        "merges.txt": ((reference / "gpt2_merges.txt").read_bytes(), UsageError, "half of a tokenizer"),
+        "x.tiktoken": (b"IQ== 0\nIg== 1\n", UsageError, "tiktoken ranks"),
+        "sentencepiece.model": (b"\n\x0e\n\x05<unk>\x15" + bytes(4) + b"\x18\x02", UsageError, "SentencePiece model"),
+        "tokenizer.pkl": (pickle.dumps({"vocab": {}}), UsageError, "nothing is unpickled"),
+        "pytorch.bin": (b"PK\x03\x04 and more", UsageError, "a zip archive"),
+        "tokenizer.json.gz": (b"\x1f\x8b\x08", UsageError, "compressed with gzip"),
+        "pointer.json": (b"version https://git-lfs.github.com/spec/v1\n", UsageError, "a pointer of git-lfs"),
+        "page.json": (b"<!doctype html><title>404", UsageError, "a web page"),
+        "cut.json": ((reference / "gpt2_tokenizer.json").read_bytes()[:-1000], CorruptData, "truncated"),
+        "latin1.json": ('{"model": {"type": "é"}}'.encode("latin-1"), CorruptData, "not a tokenizer.json"),
+        "deep.json": (b'{"normalizer":' + b'{"a":' * 100_000, CorruptData, "nested"),
+        "array.json": (b"[]", CorruptData, "not a tokenizer.json"),
+        "blank.json": (b" \n", CorruptData, "nothing but blanks"),
+        "empty.json": (b"", CorruptData, "is empty"),
     }
-    for name, (data, kind) in cases.items():
+    for name, (data, kind, said) in cases.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(kind) as error:
             Encoder.load(tmp_path / name)
         assert str(tmp_path / name) in error.value.message
+        assert said in error.value.message
         assert "\n" not in error.value.message
+        assert error.value.hint
+
+
+def bpe(pre_tokenizer, **settings: Any) -> Tokenizer:
+    """A small tokenizer of the library with another way to split text."""
+    tokenizer = Tokenizer(models.BPE(**settings))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["the quick brown fox, the 1984 dogs"] * 5, trainer)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("splitting", "said"),
+    [
+        (pre_tokenizers.Metaspace(), "pre_tokenizer is 'Metaspace'"),
+        (pre_tokenizers.ByteLevel(use_regex=False), "pre_tokenizer.use_regex is False"),
+        (pre_tokenizers.Split(Regex(r"\p{N}{1,3}"), "isolated"), "pre_tokenizer is 'Split'"),
+        (
+            pre_tokenizers.Sequence(
+                [pre_tokenizers.Split(Regex(r"\p{N}{1,3}"), "isolated"), pre_tokenizers.ByteLevel(use_regex=False)]
+            ),
+            "pre_tokenizer is 'Sequence of Split, ByteLevel'",
+        ),
+    ],
+)
+def test_bpe_that_splits_text_otherwise_is_refused_with_the_field(splitting, said):
+    with pytest.raises(UsageError) as error:
+        Encoder.from_json(bpe(splitting).to_str().encode())
+    assert said in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (["model", "type"], "\x1b[31m" + "x" * 10_000),
+        (["truncation"], {"\x1b[31m": "x" * 10_000}),
+        (["model", "merges", 0], "\x1b[31m" * 10_000),
+        (["pre_tokenizer"], {"type": "\x1b", "pretokenizers": 5}),
+        (["normalizer"], {"type": "Sequence", "normalizers": [5, {"type": "\x1b"}]}),
+    ],
+)
+def test_what_a_hostile_file_says_is_quoted_and_cut_in_the_error(small, keys, value):
+    with pytest.raises((UsageError, CorruptData)) as error:
+        Encoder.from_json(changed(small, *keys, to=value))
+    assert "\x1b" not in error.value.message
+    assert len(error.value.message) < 300
 
 
 def test_no_file_a_folder_and_a_file_beyond_all_measure_are_refused(tmp_path):
-    for path in (tmp_path / "missing.json", tmp_path):
-        with pytest.raises(UsageError, match="there is no tokenizer file") as error:
-            Encoder.load(path)
-        assert error.value.hint == "pile tokenizer train"
+    with pytest.raises(UsageError, match="there is no tokenizer file") as error:
+        Encoder.load(tmp_path / "missing.json")
+    assert error.value.hint == "pile tokenizer train --root ROOT, or the path of a tokenizer.json"
+    with pytest.raises(UsageError, match="is a folder") as error:
+        Encoder.load(tmp_path)
+    assert error.value.hint == str(tmp_path / "tokenizer.json")
     huge = tmp_path / "huge.json"
     with huge.open("wb") as file:
         file.truncate(LARGEST_FILE_BYTES + 1)

@@ -253,3 +253,18 @@ def test_the_switch_for_special_tokens_is_per_call(small):
     as_text = small.encode(text).tolist()
     assert small.encode(text, allow_special=True).tolist()[-1] == small.end_of_text
     assert small.encode(text).tolist() == as_text
+
+
+def test_ids_of_32_bits_are_those_of_16_bits_further_up(trained, texts):
+    up = 70_000
+    definition = msgspec.structs.replace(
+        trained.ours.definition,
+        vocab={token: token_id + up for token, token_id in trained.ours.definition.vocab.items()},
+        added_tokens=(),
+    )
+    plain = msgspec.structs.replace(trained.ours.definition, added_tokens=())
+    ids, offsets = Encoder(definition).encode_batch(texts[::4])
+    expected, starts = Encoder(plain).encode_batch(texts[::4])
+    assert (ids.dtype, expected.dtype) == (np.int32, np.uint16)
+    assert np.array_equal(ids - up, expected)
+    assert np.array_equal(offsets, starts)

@@ -19,9 +19,9 @@ from tokenizers import Tokenizer, normalizers
 
 from pile_toolkit.core.errors import UsageError
 from tokenizer.definition import AddedToken, Definition, render
-from tokenizer.encoder import CHUNK_CHARACTERS, Encoder
+from tokenizer.encoder import Encoder
 from tokenizer.encoding import caches
-from tokenizer.encoding.caches import CACHE_BYTES, LIMIT_BYTES, MOST_CACHES, Pool
+from tokenizer.encoding.caches import CACHE_BYTES, LIMIT_BYTES, MOST_CACHES, OUT_BYTES, Pool
 from tokenizer.layout import NEVER_IN_UTF8, byte_characters
 
 CONTENTS = [
@@ -65,7 +65,7 @@ def tokenizers(draw) -> Definition:
         if left in tokens and right in tokens and left + right not in tokens:
             merges.append((left, right))
             tokens.append(left + right)
-    first = draw(st.sampled_from([0, 7]))
+    first = draw(st.sampled_from([0, 7, 70_000]))
     vocab = {token: first + place for place, token in enumerate(tokens)}
     normalizer = draw(st.sampled_from([None, {"type": "NFC"}]))
     added, patterns = [], set()
@@ -193,12 +193,15 @@ def test_a_tokenizer_gets_back_the_cache_that_it_filled():
 
 def test_a_workspace_is_as_small_as_before_after_a_long_text():
     pool = Pool(most=1)
+    uint16 = np.dtype(np.uint16)
     with pool.borrow("a") as room:
-        before = [array.size for array in (*room.scratch, room.out)]
-        room.fit(5_000_000)
-        assert min(array.size for array in room.scratch[3:]) == 5_000_000
+        before = [array.size for array in (*room.scratch, room.text, room.out(0, uint16))]
+        room.fit_scratch(5_000_000)
+        room.put([b"x" * 5_000_000])
+        assert room.out(5_000_000, uint16).size >= 5_000_000
+        assert min(array.size for array in (*room.scratch, room.text)) >= 5_000_000
     with pool.borrow("a") as room:
-        assert [array.size for array in (*room.scratch, room.out)] == before
+        assert [array.size for array in (*room.scratch, room.text, room.out(0, uint16))] == before
 
 
 @settings(max_examples=10)
@@ -214,11 +217,11 @@ def test_many_threads_on_several_tokenizers_do_not_disturb_each_other(small, neo
         assert list(found) == [expected[which][number] for which, number in jobs]
 
 
-def test_more_ids_than_one_call_of_the_kernel_holds(small):
-    text = "中\u0301" * (2 * caches.OUT_IDS // 5 + 7)
-    assert len(text) > CHUNK_CHARACTERS / 2
+@pytest.mark.parametrize("character", ["\u4e2d\u0301", "\U0001f9ff", "\x00 "])
+def test_as_many_ids_as_bytes_have_room(small, character):
+    text = character * (2 * OUT_BYTES // len(character.encode()))
     ids = small.encode(text)
-    assert ids.size > caches.OUT_IDS
+    assert ids.size > OUT_BYTES // ids.itemsize
     assert small.decode(ids) == text
 
 

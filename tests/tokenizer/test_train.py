@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from pile_toolkit.core.console import Silent
 from pile_toolkit.core.errors import CorruptData, UsageError
+from tests.tokenizer.library import librarys_merges
 from tests.tokenizer.twin import merges_of_words
 from tokenizer.definition import render
 from tokenizer.layout import byte_characters
 from tokenizer.train import train_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pile_toolkit.core.console import Advance
     from tokenizer.encoder import Encoder
@@ -35,26 +36,14 @@ SPECIAL = ["<|endoftext|>", "<|padding|>"]
 WORD = re.compile(r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
 
 
-def librarys_merges(pieces: Iterable[str], vocab_size: int) -> tuple[dict[str, int], list[list[str]]]:
-    """What a plain BpeTrainer makes of texts that are cut already."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(pieces, trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    return model["vocab"], model["merges"]
-
-
-def plain_python_merges(texts: list[str], merges: int, max_space_run: int) -> list[tuple[str, str]]:
+def plain_python_merges(texts: list[str], merges: int, max_space_run: int, copies: int) -> list[tuple[str, str]]:
     pieces = [
         piece
         for text in texts
         for piece in (re.split(f" {{2,{max_space_run}}}", text) if max_space_run > 1 else [text])
     ]
-    return merges_of_words(Counter(word.encode() for piece in pieces for word in WORD.findall(piece)), merges)
+    words = Counter(word.encode() for piece in pieces for word in WORD.findall(piece))
+    return merges_of_words({word: copies * count for word, count in words.items()}, merges)
 
 
 def spoken(alphabet: str) -> st.SearchStrategy[list[str]]:
@@ -102,6 +91,17 @@ def test_merges_are_the_librarys_on_texts_of_every_kind(documents, kind, max_spa
     assert encoder.definition.vocab == vocab
 
 
+@pytest.mark.parametrize("kind", ["languages", "code points"])
+def test_merges_in_the_released_layout_are_the_librarys_on_normalized_text(documents, kind):
+    some = [normalizers.NFD().normalize_str(text) for text in corpora(documents)[kind]]
+    composed = [normalizers.NFC().normalize_str(text) for text in some]
+    assert composed != some
+    encoder = train_tokenizer(some, vocab_size=4000, layout="neox-20b", allow_smaller=True)
+    vocab, merges = librarys_merges([piece for text in composed for piece in re.split(" {2,24}", text)], 4000)
+    assert [list(merge) for merge in encoder.definition.merges] == merges
+    assert encoder.definition.vocab == vocab
+
+
 @pytest.mark.parametrize("max_space_run", [2, 7, 24])
 def test_runs_of_spaces_are_cut_out_before_counting(texts, max_space_run):
     encoder = train_tokenizer(texts[::8], vocab_size=3000, max_space_run=max_space_run)
@@ -118,9 +118,11 @@ def test_runs_of_spaces_are_cut_out_before_counting(texts, max_space_run):
 def test_merges_and_ties_are_those_of_the_definition(texts, data):
     max_space_run = data.draw(st.sampled_from([1, 2, 3, 24]))
     merges = data.draw(st.integers(0, 60))
+    copies = data.draw(st.sampled_from([1, 2**31, 10**13]))
     size = 258 + merges + max_space_run - 1
-    encoder = train_tokenizer(texts, vocab_size=size, max_space_run=max_space_run, allow_smaller=True, threads=1)
-    assert list(encoder.definition.merges) == plain_python_merges(texts, merges, max_space_run)
+    weighted = [(text, copies) for text in texts]
+    encoder = train_tokenizer(weighted, vocab_size=size, max_space_run=max_space_run, allow_smaller=True, threads=1)
+    assert list(encoder.definition.merges) == plain_python_merges(texts, merges, max_space_run, copies)
 
 
 @settings(max_examples=60, deadline=None)
@@ -296,6 +298,7 @@ class Recorder(Silent):
     def __init__(self, said: list[str]) -> None:
         self.said = said
         self.counted: dict[str, int] = {}
+        self.notes: list[str] = []
 
     def say(self, text: str) -> None:
         self.said.append(text)
@@ -306,6 +309,7 @@ class Recorder(Silent):
 
         def advance(units: int, *, note: str = "") -> None:
             self.counted[label] += units
+            self.notes.append(note)
 
         yield advance
 
@@ -313,7 +317,10 @@ class Recorder(Silent):
 def test_merges_are_told_as_they_are_made(texts):
     recorder = Recorder([])
     train_tokenizer(texts[::8], vocab_size=3000, reporter=recorder)
-    assert recorder.counted == {"merges": 3000 - 281}
+    assert recorder.counted == {"merging pairs": 3000 - 281}
+    # The note of the last call says how often the last pair occurs, fewer times than those before.
+    assert recorder.notes == sorted(recorder.notes, key=lambda note: -int(note.split()[-2].replace(",", "")))
+    assert len(set(recorder.notes)) > 3
 
 
 @pytest.mark.parametrize("threads", [None, 1, 2])

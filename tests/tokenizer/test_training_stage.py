@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from pile_toolkit.cli.tokenizer.train import train
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import StageKey, describe, publish
 from pile_toolkit.core.plan import PLAN_FILE, Plan, iter_texts
 from pile_toolkit.core.seeds import keyed_columns
+from tests.chain.small_chain import pile_command, process_environment
 from tests.making import make_plan, write_component
 from tokenizer.stage import train_on_plan
 from tokenizer.train import train_tokenizer
@@ -34,6 +37,14 @@ import tokenizer.train as train
 from tokenizer.stage import train_on_plan
 train.train_on_words = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 train_on_plan(sys.argv[1], vocab_size=int(sys.argv[2]))
+"""
+# Read by every Python that finds it on its path: a worker that opens this file takes itself, or all, out of the world.
+DEADLY = """
+import os, signal, sys
+def hook(event, arguments):
+    if event == "open" and "arxiv/01.jsonl" in str(arguments[0]):
+        os.kill(os.getpid() if os.environ["DIES"] == "worker" else 0, signal.SIGKILL)
+sys.addaudithook(hook)
 """
 
 
@@ -86,7 +97,8 @@ def test_documents_count_as_often_as_the_plan_copies_them(root):
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "jobs", "layout"), [("serial", 1, "neox-20b"), ("process", 2, "neox-20b"), ("dask", 2, "default")]
+    ("scheduler", "jobs", "layout"),
+    [("serial", 1, "neox-20b"), ("process", 2, "neox-20b"), ("process", 4, "default"), ("dask", 2, "default")],
 )
 def test_workers_change_no_byte(tmp_path, scheduler, jobs, layout):
     made(tmp_path)
@@ -119,6 +131,29 @@ def test_a_killed_training_goes_on_with_the_words_it_had_counted(tmp_path):
     assert not list((tmp_path / "tokenizer").glob(".work*"))
 
 
+@pytest.mark.parametrize(("dies", "code"), [("worker", 5), ("group", -signal.SIGKILL)])
+def test_a_kill_in_the_middle_of_counting_costs_the_unfinished_files_only(tmp_path, root, pile, dies, code):
+    made(tmp_path)
+    (tmp_path / "deadly").mkdir()
+    (tmp_path / "deadly" / "sitecustomize.py").write_text(DEADLY)
+    options = ["tokenizer", "train", "--root", tmp_path, "--vocab-size", SIZE, "--jobs", "2"]
+    environment = {**process_environment(), "PYTHONPATH": str(tmp_path / "deadly"), "DIES": dies}
+    died = subprocess.run(
+        pile_command(options), env=environment, capture_output=True, text=True, start_new_session=True
+    )
+    assert died.returncode == code, died.stderr
+    assert "Traceback" not in died.stderr
+    (work,) = (tmp_path / "tokenizer").glob(".work*")
+    assert not list(work.glob("words-arxiv-1/*"))
+    assert not (tmp_path / "tokenizer" / "manifest.json").exists()
+    again = pile(*options)
+    assert again.returncode == 0, again.stderr
+    train_on_plan(root, vocab_size=SIZE)
+    assert tokenizer_bytes(tmp_path) == tokenizer_bytes(root)
+    left = sorted(path.name for path in (tmp_path / "tokenizer").iterdir())
+    assert left == ["manifest.json", "timings.json", "tokenizer.json"]
+
+
 def test_a_sample_is_the_documents_of_the_lowest_keys(tmp_path):
     plan = made(tmp_path)
     rows = np.concatenate([plan.rows_of(component, file, "train") for component, file, _ in plan.files()])
@@ -149,7 +184,7 @@ def test_rare_words_are_left_out_by_their_count_in_the_whole_corpus(tmp_path):
     # "once" stands once in each file, and twice in one that has two copies: four in all.
     write_component(tmp_path, "arxiv", {f"0{n}.jsonl.zst": [f"once often often rare{n}" + "!" * n] for n in range(3)})
     planned(tmp_path, ["arxiv"], lambda row: row.update(copies=2 if row["file"] == 1 else 1))
-    result = train_on_plan(tmp_path, vocab_size=400, allow_smaller=True, min_count=4, jobs=2)
+    result = train_on_plan(tmp_path, vocab_size=400, allow_smaller=True, min_count=4)
     counted = Counter({"once": 4, " often": 8, " rare": 4, "0": 1, "1": 2, "2": 1, "!": 2, "!!": 1})
     rare = [count for count in counted.values() if count < 4]
     assert result.words == len(counted)
@@ -165,13 +200,40 @@ def test_what_cannot_be_trained_says_so_and_leaves_the_last_tokenizer(root):
         ({"vocab_size": 280}, "a vocabulary of 280 ids is too small"),
         ({"vocab_size": 50_257}, r"too small for 50,257 ids: \d+ merges are possible, 49,976 are needed"),
         ({"layout": "gpt-2"}, "there is no layout 'gpt-2'"),
+        ({"vocab_size": 1 << 21}, "a vocabulary of 2,097,152 ids is too large: at most 1,048,597 can be used"),
         ({"min_count": 0}, "min_count is 0"),
+        ({"min_count": 10**30}, "min_count is 10+, it must lie between 1 and"),
         ({"sample_bytes": 0}, "a sample of 0 bytes"),
     ):
         with pytest.raises(UsageError, match=message):
             train_on_plan(root, **options)
     assert tokenizer_bytes(root) == before
     assert train_on_plan(root, vocab_size=SIZE).up_to_date
+
+
+@pytest.mark.parametrize(
+    ("texts", "change", "numbers"),
+    [
+        (["some text"] * 3, {"split": 1}, "0 documents, 0 copies, 0 bytes"),
+        (["some text"] * 3, {"copies": 0}, "0 documents, 0 copies, 0 bytes"),
+        (["", "  "], {}, "2 documents, 2 copies, 2 bytes"),
+    ],
+)
+def test_a_train_split_without_text_is_no_tokenizer(tmp_path, texts, change, numbers):
+    write_component(tmp_path, "arxiv", {"00.jsonl.zst": texts})
+    planned(tmp_path, ["arxiv"], lambda row: row.update(change))
+    with pytest.raises(UsageError, match=f"has nothing to train on: {numbers}"):
+        train_on_plan(tmp_path, vocab_size=SIZE, allow_smaller=True)
+
+
+def test_the_rarest_merge_is_the_last_and_says_how_often_its_pair_occurs(tmp_path):
+    write_component(tmp_path, "arxiv", {"00.jsonl.zst": ["xxxx yy", " yy yy"]})
+    planned(tmp_path, ["arxiv"], lambda row: row.update(copies=10))
+    # x with x three times a text, y with y once and twice, a space with yy the same; then twice two x.
+    for merges, occurs in ((1, 30), (2, 30), (3, 30), (4, 10)):
+        result = train_on_plan(tmp_path, vocab_size=258 + merges, max_space_run=1)
+        assert (result.merges, result.rarest_merge) == (merges, occurs)
+    assert train_on_plan(tmp_path, vocab_size=258, max_space_run=1).rarest_merge is None
 
 
 def test_the_command_takes_every_option(tmp_path, pile):
@@ -188,6 +250,23 @@ def test_the_command_takes_every_option(tmp_path, pile):
     assert written["normalizer"] == {"type": "NFC"}
     assert written["pre_tokenizer"]["add_prefix_space"] is True
     assert [token["content"] for token in written["added_tokens"][2:]] == ["    ", "   ", "  "]
-    small = pile("tokenizer", "train", "--root", tmp_path, "--vocab-size", "9000")
-    assert small.returncode == 2
-    assert "merges are possible" in small.stderr
+    assert result["rarest_merge"] >= 2
+    small = CliRunner().invoke(train, ["--root", str(tmp_path), "--vocab-size", "9000", "--jobs", "1"])
+    assert isinstance(small.exception, UsageError)
+    assert "merges are possible" in str(small.exception)
+    # What can be known before is said before, also where nothing would be done.
+    none = CliRunner().invoke(train, ["--root", str(tmp_path), "--vocab-size", "280", "--dry-run"])
+    assert isinstance(none.exception, UsageError)
+    assert "a vocabulary of 280 ids is too small" in str(none.exception)
+    assert none.output == ""
+
+
+def test_the_command_says_what_it_trained_on(tmp_path):
+    made(tmp_path)
+    done = CliRunner().invoke(train, ["--root", str(tmp_path), "--vocab-size", "378", "--jobs", "1"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [
+        "378 ids (97 merges) from 59 documents (115 with copies, 6.91 KiB), 77 distinct words",
+        "the last merge is of a pair that occurs once: more text or a smaller --vocab-size would serve better",
+        f"{tmp_path}/tokenizer/tokenizer.json",
+    ]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tokenizer.encoding.kernels import CACHE_SIZE
+from tokenizer.encoding.kernels import CACHE_SIZE, LOOKAHEAD, SLACK
+from tokenizer.encoding.merging.kernels import SHORT_BYTES
 from tokenizer.pretokens.kernels import PADDING, SMALLEST_ENDS
 
 if TYPE_CHECKING:
@@ -26,16 +27,15 @@ LIMIT_BYTES = 256 << 20
 CACHE_BYTES = 8 * CACHE_SIZE
 MOST_CACHES = LIMIT_BYTES // CACHE_BYTES
 ENDS = 4 * SMALLEST_ENDS
-# Ids per call; 1 MiB stays in a core's second cache.
-OUT_IDS = 1 << 18
 TEXT_BYTES = 1 << 20
-SHORT_BYTES = 64
+# An id for every byte, four bytes each; of ordinary text an eighth of it is ever touched.
+OUT_BYTES = 4 << 20
 # Numbers of 64 bits in a cache line.
 LINE = 8
 
 
 class Workspace:
-    """A cache, and the scratch of a thread: 2.1 MiB, and 28 times the bytes of a long pre-token as long as it takes."""
+    """A cache, and the scratch of a thread: 5.1 MiB, and 24 times the bytes of a long pre-token as long as it takes."""
 
     def __init__(self) -> None:
         self.owner = ""
@@ -44,15 +44,26 @@ class Workspace:
         first = -(room.ctypes.data // 8) % LINE
         self.cache = room[first : first + CACHE_SIZE]
         self.ends = np.empty(ENDS, np.int64)
-        self._values = np.empty(ENDS, np.uint64)
-        self._hard, self._slots = np.empty(ENDS, np.int64), np.empty(ENDS, np.int64)
+        self.keys = np.empty((LOOKAHEAD, 3), np.uint64)
         self.shrink()
 
     def shrink(self) -> None:
         """Scratch and results for ordinary text."""
-        self.out = np.empty(OUT_IDS, np.uint32)
+        self._out = np.empty(OUT_BYTES, np.uint8)
         self.text = np.zeros(TEXT_BYTES, np.uint8)
         self.fit_scratch(SHORT_BYTES)
+
+    @property
+    def grown(self) -> bool:
+        """Whether something here is larger than ordinary text needs."""
+        return self.scratch[0].size > SHORT_BYTES or self._out.size > OUT_BYTES or self.text.size > TEXT_BYTES
+
+    def out(self, most_ids: int, dtype: np.dtype) -> NDArray:
+        """Room for so many ids and the kernel's SLACK, uint16 or uint32."""
+        needed = (most_ids + SLACK) * dtype.itemsize
+        if needed > self._out.size:
+            self._out = np.empty(needed, np.uint8)
+        return self._out.view(f"u{dtype.itemsize}")
 
     def put(self, parts: Iterable[bytes]) -> NDArray[np.int64]:
         """Lays the parts one after the other into `text`; the offsets where they end.
@@ -71,19 +82,9 @@ class Workspace:
             ends.append(end)
         return np.array(ends, np.int64)
 
-    def fit(self, pretoken_bytes: int) -> None:
-        """Scratch and results for a pre-token of that size."""
-        if pretoken_bytes > self.scratch[3].size:
-            self.fit_scratch(pretoken_bytes)
-        if 2 * pretoken_bytes + OUT_IDS > self.out.size:
-            self.out = np.empty(2 * pretoken_bytes + OUT_IDS, np.uint32)
-
     def fit_scratch(self, size: int) -> None:
-        """What the merge loops write to, for `size` bytes."""
+        """What the merge loops write to, for a pre-token of `size` bytes."""
         self.scratch = (
-            self._values,
-            self._hard,
-            self._slots,
             np.empty(size, np.int32),
             np.empty(size, np.uint32),
             np.empty(2 * size, np.int32),
@@ -112,11 +113,7 @@ class Pool:
                 workspace.owner = owner
             yield workspace
         finally:
-            if (
-                workspace.scratch[3].size > SHORT_BYTES
-                or workspace.out.size > OUT_IDS
-                or workspace.text.size > TEXT_BYTES
-            ):
+            if workspace.grown:
                 workspace.shrink()
             with self._changed:
                 self._free.append(workspace)

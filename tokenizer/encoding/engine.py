@@ -11,9 +11,10 @@ import numpy as np
 
 from tokenizer.encoding import kernels
 from tokenizer.encoding.caches import borrow
+from tokenizer.encoding.ids import GrowingIds
 from tokenizer.encoding.merges import merge_arrays
-from tokenizer.encoding.pieces import NO_TOKEN, Cutter, nfc
-from tokenizer.pretokens.kernels import mark_normalized
+from tokenizer.encoding.pieces import NO_TOKEN, Cutter
+from tokenizer.normalization.nfc import changed_texts
 from tokenizer.pretokens.tables import unicode_tables
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from tokenizer.definition import Definition
     from tokenizer.encoding.caches import Workspace
-
-# Fewer than in ordinary text, so that the array seldom has to grow.
-CHARACTERS_PER_ID = 2
 
 
 class Engine:
@@ -40,24 +38,26 @@ class Engine:
     def encode(self, chunks: Sequence[Sequence[str]], cutter: Cutter) -> tuple[NDArray, NDArray[np.int64]]:
         """Ids of all texts one after the other, and how many each has; UnicodeEncodeError for a lone surrogate."""
         characters = sum(sum(map(len, texts)) for texts in chunks)
-        ids, counts = _Ids(self._dtype, characters // CHARACTERS_PER_ID), [np.empty(0, np.int64)]
+        ids, counts = GrowingIds(self._dtype, characters), [np.empty(0, np.int64)]
         with borrow(self._owner) as room:
             for texts in chunks:
                 encode_chunk = self._encode_whole if cutter.whole else self._encode_pieces
                 counts.append(encode_chunk(texts, cutter, room, ids))
         return ids.all(), np.concatenate(counts)
 
-    def _encode_whole(self, texts: Sequence[str], cutter: Cutter, room: Workspace, ids: _Ids) -> NDArray[np.int64]:
+    def _encode_whole(
+        self, texts: Sequence[str], cutter: Cutter, room: Workspace, ids: GrowingIds
+    ) -> NDArray[np.int64]:
         ends = room.put(text.encode() for text in texts)
         if cutter.normalize and not all(map(str.isascii, texts)):
-            sure = np.empty(len(texts), np.bool_)
-            mark_normalized(room.text, ends, *self._tables, sure)
-            if not sure.all():
-                known = zip(texts, sure.tolist(), strict=True)
-                ends = room.put((text if is_sure else nfc()(text)).encode() for text, is_sure in known)
+            changed = changed_texts(room.text, ends)
+            if changed:
+                ends = room.put(changed.get(number) or text.encode() for number, text in enumerate(texts))
         return self._encode_parts(ends, np.full(len(texts), NO_TOKEN, np.int64), cutter, room, ids)
 
-    def _encode_pieces(self, texts: Sequence[str], cutter: Cutter, room: Workspace, ids: _Ids) -> NDArray[np.int64]:
+    def _encode_pieces(
+        self, texts: Sequence[str], cutter: Cutter, room: Workspace, ids: GrowingIds
+    ) -> NDArray[np.int64]:
         pieces: list[str] = []
         tokens: list[int] = []
         first_piece = []
@@ -73,38 +73,19 @@ class Engine:
         return np.diff(np.concatenate([[0], np.cumsum(counts)])[[*first_piece, len(pieces)]])
 
     def _encode_parts(
-        self, ends: NDArray[np.int64], tokens: NDArray[np.int64], cutter: Cutter, room: Workspace, ids: _Ids
+        self, ends: NDArray[np.int64], tokens: NDArray[np.int64], cutter: Cutter, room: Workspace, ids: GrowingIds
     ) -> NDArray[np.int64]:
         counts = np.zeros(ends.size, np.int64)
         run_tokens = np.array(cutter.run_tokens or (0,), np.uint32)
         longest_run = max(1, len(cutter.run_tokens) - 1)
+        out = room.out((int(ends[-1]) if ends.size else 0) + ends.size, self._dtype)
         piece = at = 0
         while piece < ends.size:
             count, piece, at, long_bytes = kernels.encode_pieces(
                 room.text, ends, tokens, piece, at, longest_run, run_tokens, self._tables, self._merges,
-                room.cache, room.scratch, room.ends, room.out, counts,
+                room.cache, room.scratch, room.ends, room.keys, out, counts,
             )  # fmt: skip
-            ids.append(room.out[:count])
+            ids.append(out[:count])
             if long_bytes:
-                room.fit(long_bytes)
+                room.fit_scratch(long_bytes)
         return counts
-
-
-class _Ids:
-    """An array that grows where it lies: large ones get new pages at their end, and nothing is copied."""
-
-    def __init__(self, dtype: np.dtype, expected: int) -> None:
-        # What is not used in the end was never touched, so it took no memory.
-        self._array = np.empty(max(1, expected), dtype)
-        self._size = 0
-
-    def append(self, found: NDArray[np.uint32]) -> None:
-        needed = self._size + found.size
-        if needed > self._array.size:
-            self._array.resize(max(needed, self._array.size * 3 // 2), refcheck=False)
-        self._array[self._size : needed] = found
-        self._size = needed
-
-    def all(self) -> NDArray:
-        self._array.resize(self._size, refcheck=False)
-        return self._array

@@ -29,6 +29,7 @@ class Merges(NamedTuple):
 
     byte_symbol: NDArray[np.int32]  # 256: the symbol of a byte, HOLE where the alphabet lacks it
     pairs: NDArray[np.uint64]
+    byte_ranks: NDArray[np.uint32]  # 65,536: the rank of two bytes, so that most first looks need no hash
     merged: NDArray[np.int32]  # by rank: the symbol that a merge makes
     ids: NDArray[np.uint32]  # by symbol
 
@@ -45,7 +46,7 @@ def check_size(definition: Definition, *, name: str) -> None:
 
 def merge_arrays(definition: Definition) -> Merges:
     """The arrays of a tokenizer that `check_size` accepts."""
-    from tokenizer.encoding.kernels import EMPTY_PAIR, HOLE, fill_pairs
+    from tokenizer.encoding.merging.kernels import EMPTY_PAIR, HOLE, fill_byte_ranks, fill_pairs
 
     vocab = definition.vocab
     symbol_of: dict[str, int] = {}
@@ -64,4 +65,6 @@ def merge_arrays(definition: Definition) -> Merges:
     pairs = np.full(slots, EMPTY_PAIR, np.uint64)
     fill_pairs(pairs, np.array(lefts, np.uint64), np.array(rights, np.uint64))
     ids = np.array([vocab[token] for token in symbol_of], np.uint32)
-    return Merges(byte_symbol, pairs, np.array(results, np.int32), ids)
+    byte_ranks = np.empty(1 << 16, np.uint32)
+    fill_byte_ranks(pairs, byte_symbol, byte_ranks)
+    return Merges(byte_symbol, pairs, byte_ranks, np.array(results, np.int32), ids)

@@ -9,10 +9,10 @@ can meddle with them; what cannot be cut exactly is refused when the tokenizer i
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pile_toolkit.core.errors import UsageError
+from tokenizer.normalization.library import library_nfc
 from tokenizer.pretokens import ranges
 from tokenizer.pretokens.tables import spans
 
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 NO_TOKEN = -1
 _BLANKS = "".join(chr(code) for first, end in spans(ranges.WHITE_SPACE) for code in range(first, end))
-
-
-@cache
-def nfc() -> Any:
-    """The library's NFC, whose tables are older than Python's: `nfc()(text)`."""
-    from tokenizers import normalizers
-
-    return normalizers.NFC().normalize_str
 
 
 def check_added_tokens(definition: Definition, *, data: bytes, name: str) -> None:
@@ -110,8 +102,7 @@ class Cutter:
     def pieces(self, text: str) -> Iterator[tuple[str, int]]:
         """Pieces in order, normalized, each with the id that follows it or NO_TOKEN; empty where two tokens meet."""
         for raw, token in self._raw.split(text):
-            # What a quick look proves normalized the library would not change either.
-            piece = nfc()(raw) if self.normalize and not raw.isascii() else raw
+            piece = _normalized(raw) if self.normalize and not raw.isascii() else raw
             waiting = None
             for inner, following in self._normalized.split(piece):
                 if waiting is not None:
@@ -124,6 +115,13 @@ class Cutter:
             else:
                 yield last, following
                 yield "", token
+
+
+def _normalized(text: str) -> str:
+    # Here, because it brings a compiler.
+    from tokenizer.normalization.nfc import normalize
+
+    return normalize(text.encode()).decode()
 
 
 class _Search:
@@ -155,7 +153,7 @@ class _Search:
 
 def _pattern_of(token: AddedToken, definition: Definition) -> str:
     needs = token.normalized and definition.normalizer is not None and not token.content.isascii()
-    return nfc()(token.content) if needs else token.content
+    return library_nfc()(token.content) if needs else token.content
 
 
 def _plain(runs: Sequence[AddedToken]) -> bool:

@@ -27,62 +27,23 @@ spaces and characters outside of ASCII need a look of their own.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from llvmlite import ir
-from numba import extending, types
+from numba import types
 
+from tokenizer.bits.kernels import address_of, intrinsic, ones, trailing_zeros
 from tokenizer.kernels import kernel
 from tokenizer.pretokens.tables import CHANGED_BY_NFC, LETTER, NUMBER, PAGE_BITS, WHITE
 
-# For type checkers an intrinsic would still take the compiler's context as its first argument.
-intrinsic: Any = extending.intrinsic
-
-# Bytes after the end of a text that may be read (and do not matter).
-PADDING = 64
+# Bytes after the end of a text that may be read (and do not matter): a block that begins before it, and the next one.
+PADDING = 128
 BLOCK = 64
 SMALLEST_ENDS = 8 * BLOCK
 
 _PAGE_MASK = (1 << PAGE_BITS) - 1
 _APOSTROPHE = 39
-_HIGH_BITS = np.uint64(0x8080808080808080)
 _NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF)
 _TOP = np.uint64(63)
-
-
-@intrinsic
-def load64(_context, array, offset):
-    """Eight bytes of a uint8 array from any offset on, as a little-endian uint64."""
-
-    def codegen(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(64).as_pointer())
-        value = builder.load(address)
-        value.align = 1
-        return value
-
-    return types.uint64(array, types.int64), codegen
-
-
-@intrinsic
-def trailing_zeros(_context, value):
-    """The number of zero bits below the lowest one; 64 where there is none."""
-
-    def codegen(_context, builder, _signature, arguments):
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), codegen
-
-
-@intrinsic
-def ones(_context, value):
-    """The number of one bits."""
-
-    def codegen(_context, builder, _signature, arguments):
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), codegen
 
 
 @intrinsic
@@ -91,8 +52,7 @@ def _ascii_masks(_context, array, offset):
     vector = ir.VectorType(ir.IntType(8), BLOCK)
 
     def codegen(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        block = builder.load(builder.bitcast(builder.gep(data, [arguments[1]]), vector.as_pointer()))
+        block = builder.load(address_of(context, builder, signature.args[0], arguments, vector))
         block.align = 1
 
         def all_of(value):
@@ -136,34 +96,6 @@ def property_at(text, at, page_of, properties):
     code, length = code_point(text, at)
     page = np.int64(page_of[code >> PAGE_BITS])
     return properties[page << PAGE_BITS | code & _PAGE_MASK], length
-
-
-@kernel
-def surely_normalized(text, start, stop, page_of, properties):
-    """Whether no character of text[start:stop] could be changed by NFC; False says nothing."""
-    at = start
-    while at < stop:
-        high = load64(text, at) & _HIGH_BITS
-        if high == 0:
-            at += 8
-            continue
-        at += np.int64(trailing_zeros(high) >> np.uint64(3))
-        if at >= stop:
-            break
-        found, length = property_at(text, at, page_of, properties)
-        if found & CHANGED_BY_NFC:
-            return False
-        at += length
-    return True
-
-
-@kernel
-def mark_normalized(text, stops, page_of, properties, sure):
-    """For texts one after the other that end at `stops`: sure[i] becomes whether text i is normalized for sure."""
-    start = 0
-    for number in range(stops.size):
-        sure[number] = surely_normalized(text, start, stops[number], page_of, properties)
-        start = stops[number]
 
 
 @kernel
@@ -236,7 +168,7 @@ def _block(text, base, stop, page_of, properties, spill):
         numbers |= digits
         white |= blanks
     other = ~(letters | numbers | spaces | white | inside | last_white) & valid
-    return letters & valid, numbers & valid, other, spaces & valid, white & valid, last_white, apostrophes, next_spill
+    return (letters & valid, numbers & valid, other, spaces & valid, white & valid, last_white, apostrophes), next_spill
 
 
 @kernel
@@ -291,70 +223,77 @@ def _after(bits, at, base):
 
 
 @kernel
+def _starts(block, following, before, cut):
+    """Where pre-tokens start in a block, and at which of them a contraction or a run of spaces may start.
+
+    `following` are the classes of the next block, `before` the highest bits of the last one.
+    """
+    letters, numbers, other, spaces, white, last_white, apostrophes = block
+    letter, number, others, space, word = before
+    words, next_words = letters | numbers | other, following[0] | following[1] | following[2]
+    behind_space = spaces << _ONE | space
+    starts = letters & ~(letters << _ONE | letter)
+    starts |= numbers & ~(numbers << _ONE | number)
+    starts |= other & ~(other << _ONE | others)
+    starts &= ~behind_space
+    starts |= (spaces | white) & ((words << _ONE | word) | (words >> _ONE | next_words << _TOP)) | last_white
+    runs = spaces & (spaces >> _ONE | following[3] << _TOP) & ~behind_space & cut
+    return starts | runs, runs | apostrophes & (letters >> _ONE | following[0] << _TOP)
+
+
+@kernel
+def _write_starts(starts, base, ends, count):
+    """Each of the starts is the end of the pre-token before; returns the new count."""
+    stop = count + np.int64(ones(starts))
+    while count < stop:
+        # Further ones, of no meaning, are written over: a loop that ends after any number is not foreseen so well.
+        for _ in range(4):
+            ends[count] = base + np.int64(trailing_zeros(starts))
+            starts &= starts - _ONE
+            count += 1
+    return stop
+
+
+@kernel
+def _settle_starts(text, starts, looks, base, stop, longest_run, ends, count):
+    """As `_write_starts`, one by one, with what starts there cut out; new count and offset."""
+    at = base
+    room = ends.size - 2 * BLOCK
+    while starts != 0 and count < room:
+        lowest = starts & (_NONE - starts)
+        at = base + np.int64(trailing_zeros(starts))
+        starts ^= lowest
+        ends[count] = at
+        count += 1
+        if looks & lowest:
+            count, at = _settle(text, at, stop, longest_run, ends, count)
+            starts = _after(starts, at, base)
+    return count, at
+
+
+@kernel
 def find_pretokens(text, start, stop, longest_run, page_of, properties, ends):
     """Fills `ends` (see the module); returns how many entries, and the offset where the next pre-token starts."""
     room = ends.size - 2 * BLOCK
     cut = _ALL if longest_run > 1 else _NONE
     count, at = _settle(text, start, stop, longest_run, ends, 0)
     base = at
-    no_spill = (_NONE, _NONE, _NONE, _NONE)
-    letters, numbers, other, spaces, white, last, apostrophes, spill = _block(
-        text, base, stop, page_of, properties, no_spill
-    )
-    # The highest bits of the block before: at the start there is none.
-    letter, number, others, space, word = _NONE, _NONE, _NONE, _NONE, _NONE
+    block, spill = _block(text, base, stop, page_of, properties, (_NONE, _NONE, _NONE, _NONE))
+    before = (_NONE, _NONE, _NONE, _NONE, _NONE)
     while base < stop and count < room:
-        letters2, numbers2, other2, spaces2, white2, last2, apostrophes2, spill = _block(
-            text, base + BLOCK, stop, page_of, properties, spill
-        )
-        words, words2 = letters | numbers | other, letters2 | numbers2 | other2
-        before_space = spaces << _ONE | space
-        begin = letters & ~(letters << _ONE | letter)
-        begin |= numbers & ~(numbers << _ONE | number)
-        begin |= other & ~(other << _ONE | others)
-        begin &= ~before_space
-        begin |= (spaces | white) & ((words << _ONE | word) | (words >> _ONE | words2 << _TOP)) | last
-        runs = spaces & (spaces >> _ONE | spaces2 << _TOP) & ~before_space & cut
-        begin = _after(begin | runs, at, base)
-        looks = begin & (runs | apostrophes & (letters >> _ONE | letters2 << _TOP))
-        if looks == 0:
-            found = np.int64(ones(begin))
-            here = count
-            count += found
-            while here < count:
-                for _ in range(4):
-                    ends[here] = base + np.int64(trailing_zeros(begin))
-                    begin &= begin - _ONE
-                    here += 1
-            if found > 0:
-                at = ends[count - 1]
-        while looks != 0 and begin != 0 and count < room:
-            lowest = begin & (_NONE - begin)
-            at = base + np.int64(trailing_zeros(begin))
-            begin ^= lowest
-            ends[count] = at
-            count += 1
-            if looks & lowest:
-                count, at = _settle(text, at, stop, longest_run, ends, count)
-                begin = _after(begin, at, base)
+        following, spill = _block(text, base + BLOCK, stop, page_of, properties, spill)
+        starts, looks = _starts(block, following, before, cut)
+        starts = _after(starts, at, base)
+        if starts & looks:
+            count, at = _settle_starts(text, starts, looks, base, stop, longest_run, ends, count)
+        elif starts:
+            count = _write_starts(starts, base, ends, count)
+            at = ends[count - 1]
         if count >= room:
             return count, at
-        letter, number, others, space, word = (
-            letters >> _TOP,
-            numbers >> _TOP,
-            other >> _TOP,
-            spaces >> _TOP,
-            words >> _TOP,
-        )
-        letters, numbers, other, spaces, white, last, apostrophes = (
-            letters2,
-            numbers2,
-            other2,
-            spaces2,
-            white2,
-            last2,
-            apostrophes2,
-        )
+        letters, numbers, other, spaces = block[0], block[1], block[2], block[3]
+        before = letters >> _TOP, numbers >> _TOP, other >> _TOP, spaces >> _TOP, (letters | numbers | other) >> _TOP
+        block = following
         base += BLOCK
     if at < stop and count < room:
         ends[count] = stop

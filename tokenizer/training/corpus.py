@@ -53,7 +53,7 @@ def count_corpus(
     load_counting()
     below = KEY_RANGE if sample_bytes is None else sample_limit(plan, sample_bytes)
     tasks = file_tasks(plan, "words", request.rules, below)
-    results = run_tasks(count_file, tasks, work=work, workers=workers, label="words", unit="bytes")
+    results = run_tasks(count_file, tasks, work=work, workers=workers, label="counting words", unit="bytes")
     files = [
         (work / task.name / name, starts)
         for task, result in zip(tasks, results, strict=True)

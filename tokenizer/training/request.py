@@ -5,7 +5,21 @@ from __future__ import annotations
 import msgspec
 
 from pile_toolkit.core.errors import UsageError
-from tokenizer.layout import DEFAULT_LAYOUT, DEFAULT_MAX_SPACE_RUN, DEFAULT_VOCAB_SIZE, NEOX_20B_LAYOUT, merges_wanted
+from tokenizer.encoding.limits import LARGEST_VOCAB
+from tokenizer.layout import (
+    BYTE_COUNT,
+    DEFAULT_LAYOUT,
+    DEFAULT_MAX_SPACE_RUN,
+    DEFAULT_VOCAB_SIZE,
+    NEOX_20B_LAYOUT,
+    SPECIAL_TOKENS,
+    merges_wanted,
+)
+
+# A tokenizer of more could be trained, but not used here.
+LARGEST_MERGES = LARGEST_VOCAB - len(SPECIAL_TOKENS) - BYTE_COUNT
+# What all texts together may count for: their pairs then fit into 64 bits, with room to spare.
+LARGEST_CORPUS_BYTES = 2**62
 
 
 class TextRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,15 +56,23 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> TrainingRequest:
         """The request itself. Raises UsageError where it cannot be met, whatever the texts are."""
-        merges_wanted(self.vocab_size, self.max_space_run, self.layout)
-        if self.min_count < 1:
-            raise UsageError(f"min_count is {self.min_count}, at least 1 is needed", hint="--min-count 1")
+        wanted = merges_wanted(self.vocab_size, self.max_space_run, self.layout)
+        if wanted > LARGEST_MERGES and not self.allow_smaller:
+            largest = self.vocab_size - wanted + LARGEST_MERGES
+            raise UsageError(
+                f"a vocabulary of {self.vocab_size:,} ids is too large: at most {largest:,} can be used",
+                hint=f"--vocab-size {largest} or less",
+            )
+        if not 1 <= self.min_count <= LARGEST_CORPUS_BYTES:
+            raise UsageError(
+                f"min_count is {self.min_count}, it must lie between 1 and {LARGEST_CORPUS_BYTES}", hint="--min-count 1"
+            )
         return self
 
     @property
     def merges(self) -> int:
-        """How many merges the vocabulary has."""
-        return merges_wanted(self.vocab_size, self.max_space_run, self.layout)
+        """How many merges the vocabulary has, at most."""
+        return min(merges_wanted(self.vocab_size, self.max_space_run, self.layout), LARGEST_MERGES)
 
     @property
     def rules(self) -> TextRules:

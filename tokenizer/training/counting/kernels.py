@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tokenizer.bits.kernels import load64
 from tokenizer.kernels import kernel
-from tokenizer.pretokens.kernels import find_pretokens, load64
+from tokenizer.pretokens.kernels import find_pretokens
 from tokenizer.training.kernels import prefetch
 
 # Columns of the table; FIRST and SECOND are the bytes, or the hash and the length.

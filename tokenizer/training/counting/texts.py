@@ -11,15 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tokenizer.encoder import lone_surrogate
-from tokenizer.pretokens.kernels import PADDING, surely_normalized
-from tokenizer.pretokens.tables import unicode_tables
+from tokenizer.normalization.nfc import normalize
 from tokenizer.training.counting.words import WordCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from tokenizer.training.request import TextRules
 
@@ -73,11 +70,10 @@ def batches(texts: Iterable[tuple[str, int]], rules: TextRules) -> Iterator[tupl
     pieces: list[bytes] = []
     counts: list[int] = []
     size = 0
-    normalize = _normalizer() if rules.nfc else None
     for number, (text, count) in enumerate(texts):
         if count == 0:
             continue
-        data = _utf8(text, number, normalize)
+        data = normalize(_utf8(text, number)) if rules.nfc else _utf8(text, number)
         added = _prefixed(data, rules) if rules.add_prefix_space else [data]
         pieces += added
         counts += [count] * len(added)
@@ -89,15 +85,11 @@ def batches(texts: Iterable[tuple[str, int]], rules: TextRules) -> Iterator[tupl
         yield pieces, counts
 
 
-def _utf8(text: str, number: int, normalize: Callable[[str], str] | None) -> bytes:
+def _utf8(text: str, number: int) -> bytes:
     try:
-        data = text.encode()
+        return text.encode()
     except UnicodeEncodeError as error:
         raise lone_surrogate(f"text {number}", error) from None
-    if normalize is None or len(data) == len(text):
-        return data
-    padded = np.frombuffer(data + bytes(PADDING), np.uint8)
-    return data if surely_normalized(padded, 0, len(data), *unicode_tables()) else normalize(text).encode()
 
 
 def _prefixed(data: bytes, rules: TextRules) -> list[bytes]:
@@ -106,10 +98,3 @@ def _prefixed(data: bytes, rules: TextRules) -> list[bytes]:
     if rules.max_space_run > 1:
         pieces = re.split(rb" {2,%d}" % rules.max_space_run, data)
     return [piece if piece.startswith(b" ") else b" " + piece for piece in pieces if piece]
-
-
-def _normalizer() -> Callable[[str], str]:
-    """NFC as the pinned library does it."""
-    from tokenizers import normalizers
-
-    return normalizers.NFC().normalize_str

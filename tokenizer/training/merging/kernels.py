@@ -11,6 +11,7 @@ import numpy as np
 
 from tokenizer.kernels import kernel
 from tokenizer.training.kernels import prefetch
+from tokenizer.training.long_words.kernels import first_at_least, replace_in_long
 from tokenizer.training.pairs.kernels import (
     COUNT,
     EMPTY,
@@ -23,9 +24,9 @@ from tokenizer.training.pairs.kernels import (
     find,
 )
 
-# Of `state`.
-MERGES, HEAP_SIZE, POOL_USED, TABLE_USED = 0, 1, 2, 3
-STATE_SIZE = 4
+# Of `state`; CELLS_SEEN is what time grows with.
+MERGES, CELLS_SEEN, HEAP_SIZE, POOL_USED, TABLE_USED = 0, 1, 2, 3, 4
+STATE_SIZE = 5
 WORDS_AHEAD = 16
 # What `merge_pairs` returns: `until` merges are done; no pair is left at this threshold; an array is full.
 REACHED, BELOW, FULL = 0, 1, 2
@@ -116,13 +117,13 @@ def best_pair(table, heap_counts, heap_keys, state, threshold):
 
 @kernel
 def replace_pair(stream, pool, start, end, a, b, new, left, right, touched, records, sizes):
-    """Writes `new` for `a`, `b` in the words of `pool[start:end]`, from the left; returns the count of `new`, `new`.
+    """Writes `new` for `a`, `b` in short words of `pool[start:end]`, from the left; returns the count of `new`, `new`.
 
     `left` and `right` (int64[symbols, 2]) sum counts and places per symbol that stands before and after; `records`
     holds a word and such a symbol, those before as they are, those after as their complement. `sizes` becomes the
-    lengths of `touched[0]`, `touched[1]` and `records`.
+    lengths of `touched[0]`, `touched[1]` and `records`, and the number of cells looked at.
     """
-    lefts, rights, number, twice = 0, 0, 0, np.int64(0)
+    lefts, rights, number, seen, twice = 0, 0, 0, 0, np.int64(0)
     last = np.int64(-1)
     touched_left, touched_right = touched[0], touched[1]
     for place in range(start, end):
@@ -136,6 +137,7 @@ def replace_pair(stream, pool, start, end, a, b, new, left, right, touched, reco
         last = word
         source = word + HEADER
         stop = source + stream[word]
+        seen += stop - word
         while source < stop - 1 and not (stream[source] == a and stream[source + 1] == b):
             source += 1
         if source >= stop - 1:
@@ -177,7 +179,7 @@ def replace_pair(stream, pool, start, end, a, b, new, left, right, touched, reco
                 number += 1
         stream[word] = target - word - HEADER
         stream[target:stop] = -1
-    sizes[0], sizes[1], sizes[2] = lefts, rights, number
+    sizes[0], sizes[1], sizes[2], sizes[3] = lefts, rights, number, seen
     return twice
 
 
@@ -229,10 +231,29 @@ def place_records(records, number, left, right, pool):
 
 @kernel
 def merge_pairs(
-    stream, table, pool, heap_counts, heap_keys, records, sizes, left, right, touched, merges, state, threshold, until
+    stream,
+    short_cells,
+    cells,
+    long_words,
+    table,
+    pool,
+    heap_counts,
+    heap_keys,
+    records,
+    sizes,
+    left,
+    right,
+    touched,
+    merges,
+    merge_counts,
+    state,
+    threshold,
+    until,
 ):
-    """Merges the best pair, and again, until there are `until`; returns REACHED, BELOW or FULL. `merges` is int64.
+    """Merges the best pair, and again, until there are `until`; returns REACHED, BELOW or FULL.
 
+    `merges` (int64) becomes their keys, `merge_counts` how often each pair occurred when it was merged.
+    The compact stream had `cells` cells, the first `short_cells` of them short words; `long_words`: where others begin.
     `first_id` of the new symbols is the length of `left` less that of `merges`. Nothing is half done when it returns.
     """
     first_id = left.shape[0] - merges.size
@@ -242,19 +263,29 @@ def merge_pairs(
             return BELOW
         start, length = table[row, START], table[row, LENGTH]
         new = np.int64(first_id + state[MERGES])
+        # What one merge needs at most: two places for each of the pair's; and no two of those share a cell.
+        places = min(2 * length, cells)
         if (
-            length > records.shape[0] // 2
-            or state[POOL_USED] + 2 * length > pool.size
+            places > records.shape[0]
+            or state[POOL_USED] + places > pool.size
             or state[TABLE_USED] + 2 * min(length, new + 1) > heap_counts.size
         ):
             return FULL
         drop_top(heap_counts, heap_keys, state)
         key = table[row, KEY]
         merges[state[MERGES]] = key
+        merge_counts[state[MERGES]] = table[row, COUNT]
         state[MERGES] += 1
         table[row, COUNT] = 0
         a, b = key >> SYMBOL_BITS, key & SYMBOL_MASK
-        twice = replace_pair(stream, pool, start, start + length, a, b, new, left, right, touched, records, sizes)
+        end = start + length
+        middle = end if pool[end - 1] < short_cells else first_at_least(pool, start, end, short_cells)
+        twice = replace_pair(stream, pool, start, middle, a, b, new, left, right, touched, records, sizes)
+        if middle < end:
+            twice += replace_in_long(
+                stream, long_words, pool, middle, end, a, b, new, left, right, touched, records, sizes
+            )
+        state[CELLS_SEEN] += sizes[3]
         if twice > 0:
             row = find(table, (b << SYMBOL_BITS) | a)
             if table[row, KEY] != EMPTY:

@@ -1,8 +1,10 @@
 """Words and their pairs of symbols as merging needs them, compiled: given arrays filled, nothing allocated.
 
 A word lies in `stream` (int32) as its number of symbols, its count in two halves, and its symbols; where it has become
-shorter, cells of -1 fill up what it no longer needs. A compact stream has none of those. A pair of symbols is a row of
-`table` (int64[capacity, 4], open addressing): its key, its count, and which part of `pool` names the words it is in.
+shorter, cells of -1 fill up what it no longer needs. A compact stream has none of those. Long words come after all
+short ones and have their gaps elsewhere: `long_words/kernels.py`. A pair of symbols is a row of `table`
+(int64[capacity, 4], open addressing): its key, its count, and which part of `pool` names where it is, in ascending
+order: the cell where a short word begins, the cell of the pair itself in a long one.
 """
 
 from __future__ import annotations
@@ -41,13 +43,12 @@ def count_of(stream, word):
 
 
 @kernel
-def write_words(data, ends, counts, symbol_of_byte, stream):
-    """Fills `stream` from words of bytes, leaving out those of a single one; returns the cells used."""
-    cells = 0
+def write_words(data, ends, counts, symbol_of_byte, shortest, longest, stream, cells):
+    """Fills `stream` from cell `cells` on with words of `shortest` to `longest` bytes; returns the cells then used."""
     start = 0
     for word in range(ends.size):
         length = ends[word] - start
-        if length > 1:
+        if shortest <= length <= longest:
             stream[cells] = length
             stream[cells + 1] = counts[word] >> SYMBOL_BITS
             stream[cells + 2] = np.int32(np.uint32(counts[word] & SYMBOL_MASK))
@@ -61,7 +62,7 @@ def write_words(data, ends, counts, symbol_of_byte, stream):
 
 @kernel
 def compact(stream, cells):
-    """Closes the gaps in `stream` and drops words that are a single symbol; returns the cells used."""
+    """Closes the gaps between short words and drops those of a single symbol; returns the cells used."""
     used = 0
     word = 0
     while word < cells:
@@ -78,28 +79,41 @@ def compact(stream, cells):
 
 
 @kernel
-def count_pairs(stream, cells, table, limit):
-    """Fills an empty `table` with all pairs of a compact stream: COUNT, and as LENGTH how often they stand in a word.
+def count_pairs(stream, word, place, cells, table, used):
+    """Adds all pairs of a compact stream to a table that has `used`: COUNT, and as LENGTH how often one stands there.
 
-    Returns how many there are, or -1 where they would be more than `limit`.
+    Goes on at cell `place` of the word at `word`. Returns these two and `used`: word is `cells` when all is counted,
+    otherwise the table is half full.
     """
-    used = 0
-    word = 0
+    limit = table.shape[0] // 2
     while word < cells:
         count = count_of(stream, word)
         first = word + HEADER
-        word = first + stream[word]
-        for place in range(first, word - 1):
+        end = first + stream[word]
+        place = max(place, first)
+        while place < end - 1:
             key = (np.int64(stream[place]) << SYMBOL_BITS) | np.int64(stream[place + 1])
             row = find(table, key)
             if table[row, KEY] == EMPTY:
                 if used == limit:
-                    return -1
+                    return word, place, used
                 used += 1
                 table[row, KEY] = key
             table[row, COUNT] += count
             table[row, LENGTH] += 1
-    return used
+            place += 1
+        word = end
+    return word, place, used
+
+
+@kernel
+def move_pairs(source, target):
+    """Moves all pairs into an empty table."""
+    for old in range(source.shape[0]):
+        if source[old, KEY] != EMPTY:
+            row = find(target, source[old, KEY])
+            for column in range(source.shape[1]):
+                target[row, column] = source[old, column]
 
 
 @kernel
@@ -114,8 +128,8 @@ def measure(table, threshold, totals):
 
 
 @kernel
-def place_words(stream, cells, table, pool):
-    """Writes into the pool where each pair of the table stands: words of a compact stream, in order."""
+def place_words(stream, short_cells, cells, table, pool):
+    """Writes into the pool where each pair of the table stands in a compact stream, in order."""
     word = 0
     while word < cells:
         first = word + HEADER
@@ -123,6 +137,6 @@ def place_words(stream, cells, table, pool):
         for place in range(first, end - 1):
             row = find(table, (np.int64(stream[place]) << SYMBOL_BITS) | np.int64(stream[place + 1]))
             if table[row, KEY] != EMPTY:
-                pool[table[row, START] + table[row, LENGTH]] = word
+                pool[table[row, START] + table[row, LENGTH]] = word if word < short_cells else place
                 table[row, LENGTH] += 1
         word = end

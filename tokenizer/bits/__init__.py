@@ -1,0 +1,1 @@
+"""Loads, stores and counts of bits for the compiled kernels."""

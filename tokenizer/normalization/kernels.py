@@ -1,0 +1,66 @@
+"""UTF-8 in, the places where NFC could change it out: of real text next to nothing.
+
+NFC never moves anything across the front of a character that `CHANGED_BY_NFC` does not list (see
+`tokenizer/pretokens/generate.py`), so that a text may be cut there and its parts be normalized one by one. A window
+goes from the last such character before a listed one, with which that may be composed, to the next one behind it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tokenizer.bits.kernels import load64, trailing_zeros
+from tokenizer.kernels import kernel
+from tokenizer.pretokens.kernels import property_at
+from tokenizer.pretokens.tables import CHANGED_BY_NFC
+
+# Of a text with more windows than one in so many bytes all is normalized at once: each window takes a call.
+BYTES_PER_WINDOW = 64
+_HIGH_BITS = np.uint64(0x8080808080808080)
+
+
+def most_windows(text_bytes: int, texts: int) -> int:
+    """Rows that `find_windows` may fill."""
+    return text_bytes // BYTES_PER_WINDOW + 2 * texts
+
+
+@kernel
+def find_windows(text, stops, page_of, properties, windows):
+    """Rows of `windows` become number of a text, first byte and end of what NFC could change in it; how many rows.
+
+    Texts lie one after the other and end at `stops`; no window reaches from one into the next.
+    """
+    count, start = 0, np.int64(0)
+    for number in range(stops.size):
+        stop = stops[number]
+        first = count
+        most = first + 1 + (stop - start) // BYTES_PER_WINDOW
+        at = np.int64(start)
+        while at < stop:
+            high = load64(text, at) & _HIGH_BITS
+            if high == 0:
+                at += 8
+                continue
+            at += np.int64(trailing_zeros(high) >> np.uint64(3))
+            if at >= stop:
+                break
+            found, length = property_at(text, at, page_of, properties)
+            if not found & CHANGED_BY_NFC:
+                at += length
+                continue
+            begin = at
+            if begin > start:
+                begin -= 1
+                while text[begin] & 0xC0 == 0x80:
+                    begin -= 1
+            while at < stop and found & CHANGED_BY_NFC:
+                at += length
+                if at < stop:
+                    found, length = property_at(text, at, page_of, properties)
+            if count == most:
+                count = first
+                begin, at = start, stop
+            windows[count, 0], windows[count, 1], windows[count, 2] = number, begin, at
+            count += 1
+        start = stop
+    return count

@@ -1,0 +1,1 @@
+"""Words so long that nobody may walk through them for each pair merged."""
