@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LARGEST_FILE_BYTES = 64 << 20
 # What a thread encodes at a time: text and ids stay in a core's second cache, and calls into the kernels are few.
 CHUNK_CHARACTERS = 1 << 18
-CHUNKS_PER_PORTION = 4
+PORTIONS_PER_THREAD = 2
 _loading = threading.Lock()
 
 
@@ -123,10 +123,12 @@ class Encoder:
         if threads == 1 or len(chunks) < 2:
             ids, counts = encode_chunks(chunks)
         else:
-            # Small portions, so that no thread waits long for the last, and the results are put together meanwhile.
+            # A few portions for each thread, so that none waits long for the last, put together as they come.
             joined, all_counts = GrowingIds(self.dtype, sum(map(len, texts))), []
             with ThreadPoolExecutor(threads) as pool:
-                for found, counts in pool.map(encode_chunks, _portions(chunks, CHUNKS_PER_PORTION)):
+                for found, counts in pool.map(
+                    encode_chunks, _portions(chunks, max(1, len(chunks) // (PORTIONS_PER_THREAD * threads)))
+                ):
                     joined.append(found)
                     all_counts.append(counts)
             ids, counts = joined.all(), np.concatenate(all_counts)

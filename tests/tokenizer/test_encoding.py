@@ -21,7 +21,8 @@ from pile_toolkit.core.errors import UsageError
 from tokenizer.definition import AddedToken, Definition, render
 from tokenizer.encoder import Encoder
 from tokenizer.encoding import caches
-from tokenizer.encoding.caches import CACHE_BYTES, LIMIT_BYTES, MOST_CACHES, OUT_BYTES, Pool
+from tokenizer.encoding.caches import CACHE_BYTES, LIMIT_BYTES, MOST_CACHES, Pool
+from tokenizer.encoding.ids import CHARACTERS_PER_ID
 from tokenizer.layout import NEVER_IN_UTF8, byte_characters
 
 CONTENTS = [
@@ -193,15 +194,13 @@ def test_a_tokenizer_gets_back_the_cache_that_it_filled():
 
 def test_a_workspace_is_as_small_as_before_after_a_long_text():
     pool = Pool(most=1)
-    uint16 = np.dtype(np.uint16)
     with pool.borrow("a") as room:
-        before = [array.size for array in (*room.scratch, room.text, room.out(0, uint16))]
+        before = [array.size for array in (*room.scratch, room.text)]
         room.fit_scratch(5_000_000)
         room.put([b"x" * 5_000_000])
-        assert room.out(5_000_000, uint16).size >= 5_000_000
         assert min(array.size for array in (*room.scratch, room.text)) >= 5_000_000
     with pool.borrow("a") as room:
-        assert [array.size for array in (*room.scratch, room.text, room.out(0, uint16))] == before
+        assert [array.size for array in (*room.scratch, room.text)] == before
 
 
 @settings(max_examples=10)
@@ -217,12 +216,13 @@ def test_many_threads_on_several_tokenizers_do_not_disturb_each_other(small, neo
         assert list(found) == [expected[which][number] for which, number in jobs]
 
 
-@pytest.mark.parametrize("character", ["\u4e2d\u0301", "\U0001f9ff", "\x00 "])
-def test_as_many_ids_as_bytes_have_room(small, character):
-    text = character * (2 * OUT_BYTES // len(character.encode()))
-    ids = small.encode(text)
-    assert ids.size > OUT_BYTES // ids.itemsize
-    assert small.decode(ids) == text
+@pytest.mark.parametrize("threads", [1, 3])
+def test_texts_of_more_ids_than_characters_have_room(small, threads):
+    texts = ["\U0001f9ff" * 200_000, "the quick " * 100_000, "", "\u4e2d\u0301" * 300_000, "\x00 " * 300_000] * 2
+    assert sum(map(len, texts)) // CHARACTERS_PER_ID < sum(map(len, map(small.encode, texts)))
+    ids, offsets = small.encode_batch(texts, threads=threads)
+    for number, text in enumerate(texts):
+        assert small.decode(ids[offsets[number] : offsets[number + 1]]) == text
 
 
 SCRIPT = """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tokenizer.encoding.kernels import CACHE_SIZE, LOOKAHEAD, SLACK
+from tokenizer.encoding.kernels import CACHE_SIZE, LOOKAHEAD
 from tokenizer.encoding.merging.kernels import SHORT_BYTES
 from tokenizer.pretokens.kernels import PADDING, SMALLEST_ENDS
 
@@ -28,14 +28,12 @@ CACHE_BYTES = 8 * CACHE_SIZE
 MOST_CACHES = LIMIT_BYTES // CACHE_BYTES
 ENDS = 4 * SMALLEST_ENDS
 TEXT_BYTES = 1 << 20
-# An id for every byte, four bytes each; of ordinary text an eighth of it is ever touched.
-OUT_BYTES = 4 << 20
 # Numbers of 64 bits in a cache line.
 LINE = 8
 
 
 class Workspace:
-    """A cache, and the scratch of a thread: 5.1 MiB, and 24 times the bytes of a long pre-token as long as it takes."""
+    """A cache, and the scratch of a thread: 1.1 MiB, and 24 times the bytes of a long pre-token as long as it takes."""
 
     def __init__(self) -> None:
         self.owner = ""
@@ -49,21 +47,13 @@ class Workspace:
 
     def shrink(self) -> None:
         """Scratch and results for ordinary text."""
-        self._out = np.empty(OUT_BYTES, np.uint8)
         self.text = np.zeros(TEXT_BYTES, np.uint8)
         self.fit_scratch(SHORT_BYTES)
 
     @property
     def grown(self) -> bool:
         """Whether something here is larger than ordinary text needs."""
-        return self.scratch[0].size > SHORT_BYTES or self._out.size > OUT_BYTES or self.text.size > TEXT_BYTES
-
-    def out(self, most_ids: int, dtype: np.dtype) -> NDArray:
-        """Room for so many ids and the kernel's SLACK, uint16 or uint32."""
-        needed = (most_ids + SLACK) * dtype.itemsize
-        if needed > self._out.size:
-            self._out = np.empty(needed, np.uint8)
-        return self._out.view(f"u{dtype.itemsize}")
+        return self.scratch[0].size > SHORT_BYTES or self.text.size > TEXT_BYTES
 
     def put(self, parts: Iterable[bytes]) -> NDArray[np.int64]:
         """Lays the parts one after the other into `text`; the offsets where they end.

@@ -14,7 +14,7 @@ from tokenizer.encoding.caches import borrow
 from tokenizer.encoding.ids import GrowingIds
 from tokenizer.encoding.merges import merge_arrays
 from tokenizer.encoding.pieces import NO_TOKEN, Cutter
-from tokenizer.normalization.nfc import changed_texts
+from tokenizer.normalization.nfc import changed_in_windows, room_for_windows
 from tokenizer.pretokens.tables import unicode_tables
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tokenizer.definition import Definition
     from tokenizer.encoding.caches import Workspace
+
+NO_WINDOWS = np.empty((0, 3), np.int64)
 
 
 class Engine:
@@ -49,11 +51,16 @@ class Engine:
         self, texts: Sequence[str], cutter: Cutter, room: Workspace, ids: GrowingIds
     ) -> NDArray[np.int64]:
         ends = room.put(text.encode() for text in texts)
+        tokens = np.full(len(texts), NO_TOKEN, np.int64)
+        windows = NO_WINDOWS
         if cutter.normalize and not all(map(str.isascii, texts)):
-            changed = changed_texts(room.text, ends)
-            if changed:
-                ends = room.put(changed.get(number) or text.encode() for number, text in enumerate(texts))
-        return self._encode_parts(ends, np.full(len(texts), NO_TOKEN, np.int64), cutter, room, ids)
+            windows = room_for_windows(ends)
+        counts, found = self._encode_parts(ends, tokens, cutter, room, ids, windows)
+        if found == 0:
+            return counts
+        if changed := changed_in_windows(room.text, ends, windows[:found]):
+            ends = room.put(changed.get(number) or text.encode() for number, text in enumerate(texts))
+        return self._encode_parts(ends, tokens, cutter, room, ids, NO_WINDOWS)[0]
 
     def _encode_pieces(
         self, texts: Sequence[str], cutter: Cutter, room: Workspace, ids: GrowingIds
@@ -69,23 +76,34 @@ class Engine:
                     pieces.append(piece)
                     tokens.append(token)
         ends = room.put(piece.encode() for piece in pieces)
-        counts = self._encode_parts(ends, np.array(tokens, np.int64), cutter, room, ids)
+        counts, _ = self._encode_parts(ends, np.array(tokens, np.int64), cutter, room, ids, NO_WINDOWS)
         return np.diff(np.concatenate([[0], np.cumsum(counts)])[[*first_piece, len(pieces)]])
 
     def _encode_parts(
-        self, ends: NDArray[np.int64], tokens: NDArray[np.int64], cutter: Cutter, room: Workspace, ids: GrowingIds
-    ) -> NDArray[np.int64]:
+        self,
+        ends: NDArray[np.int64],
+        tokens: NDArray[np.int64],
+        cutter: Cutter,
+        room: Workspace,
+        ids: GrowingIds,
+        windows: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], int]:
+        """How many ids each part has; or, in `windows`, how many places there are to be normalized first."""
         counts = np.zeros(ends.size, np.int64)
         run_tokens = np.array(cutter.run_tokens or (0,), np.uint32)
         longest_run = max(1, len(cutter.run_tokens) - 1)
-        out = room.out((int(ends[-1]) if ends.size else 0) + ends.size, self._dtype)
+        most = (int(ends[-1]) if ends.size else 0) + ends.size + kernels.SLACK
         piece = at = 0
         while piece < ends.size:
+            # One call a chunk, so that threads ask for Python's lock once.
             count, piece, at, long_bytes = kernels.encode_pieces(
-                room.text, ends, tokens, piece, at, longest_run, run_tokens, self._tables, self._merges,
-                room.cache, room.scratch, room.ends, room.keys, out, counts,
+                room.text, windows, ends, tokens, piece, at, longest_run, run_tokens, self._tables, self._merges,
+                room.cache, room.scratch, room.ends, room.keys, ids.room(most), counts,
             )  # fmt: skip
-            ids.append(out[:count])
+            if count < 0:
+                return counts, -count
+            ids.added(count)
+            windows = NO_WINDOWS
             if long_bytes:
                 room.fit_scratch(long_bytes)
-        return counts
+        return counts, 0

@@ -14,23 +14,37 @@ CHARACTERS_PER_ID = 2
 
 
 class GrowingIds:
-    """An array that grows where it lies: large ones get new pages at their end, and nothing is copied."""
+    """An array that is written to where it ends, and grows where it lies: nothing is copied."""
 
     def __init__(self, dtype: np.dtype, characters: int) -> None:
-        """Room for the ids of a text of so many characters."""
-        # What is not used in the end was never touched, so it took no memory.
-        self._array = np.empty(max(1, characters // CHARACTERS_PER_ID), dtype)
+        """Ids of a text of so many characters."""
+        self._expected = characters // CHARACTERS_PER_ID
+        self._array = np.empty(0, dtype)
         self._size = 0
+
+    def room(self, most: int) -> NDArray:
+        """Behind the ids that are there, a place for so many more: unsigned integers, written to by the caller.
+
+        It is good until `room` is called again.
+        """
+        needed = self._size + most
+        if self._array.size == 0:
+            # What is not used in the end is never touched, and takes no memory.
+            self._array = np.empty(self._expected + most, self._array.dtype)
+        elif needed > self._array.size:
+            self._array.resize(needed + self._array.size // 2, refcheck=False)
+        return self._array.view(f"u{self._array.itemsize}")[self._size :]
+
+    def added(self, count: int) -> None:
+        """So many ids were written."""
+        self._size += count
 
     def append(self, found: NDArray) -> None:
         """Copies ids behind those that are there."""
-        needed = self._size + found.size
-        if needed > self._array.size:
-            self._array.resize(max(needed, self._array.size * 3 // 2), refcheck=False)
-        self._array[self._size : needed] = found
-        self._size = needed
+        self.room(found.size)[: found.size] = found
+        self.added(found.size)
 
     def all(self) -> NDArray:
-        """The ids; nothing can be appended from now on."""
+        """The ids; nothing can be added from now on."""
         self._array.resize(self._size, refcheck=False)
         return self._array

@@ -18,6 +18,7 @@ import numpy as np
 from tokenizer.bits.kernels import copy16, load64, prefetch, swap32
 from tokenizer.encoding.merging.kernels import SHORT_BYTES, merge_long, merge_short
 from tokenizer.kernels import kernel
+from tokenizer.normalization.kernels import find_windows
 from tokenizer.pretokens.kernels import find_pretokens
 
 WORD_BITS, PASSAGE_BITS = 18, 14
@@ -183,6 +184,7 @@ def _encode_some(text, at, ends, begin, stop, run_ids, merges, cache, scratch, k
 @kernel
 def encode_pieces(
     text,
+    windows,
     piece_ends,
     token_after,
     piece,
@@ -203,7 +205,14 @@ def encode_pieces(
     `piece_ends[i]` is where piece i ends in `text`, `token_after[i]` the id that follows it (-1: none), `counts[i]` is
     raised by its ids. `out` has room for an id a byte and a piece, and SLACK. Returns ids written, the piece and offset
     to go on with, and the bytes of the pre-token that needs a larger scratch (0: none).
+
+    Where `windows` has rows, those where NFC could change the text are put there first; if there are any, minus their
+    number comes back in the place of the ids written, and nothing is encoded.
     """
+    if len(windows) > 0:
+        found = find_windows(text, piece_ends, tables.page_of, tables.properties, windows)
+        if found > 0:
+            return -found, piece, start, 0
     count = np.int64(0)
     at = np.int64(start)
     while piece < piece_ends.size:

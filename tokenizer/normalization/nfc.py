@@ -32,11 +32,22 @@ def changed_texts(text: NDArray[np.uint8], stops: NDArray[np.int64]) -> dict[int
 
     PADDING bytes of any value stand behind the last one.
     """
-    windows = np.empty((most_windows(int(stops[-1]) if stops.size else 0, stops.size), 3), np.int64)
-    count = find_windows(text, stops, *unicode_tables(), windows)
+    windows = room_for_windows(stops)
+    return changed_in_windows(text, stops, windows[: find_windows(text, stops, *unicode_tables(), windows)])
+
+
+def room_for_windows(stops: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An array that `find_windows` cannot fill for texts that end at `stops`."""
+    return np.empty((most_windows(int(stops[-1]) if stops.size else 0, stops.size), 3), np.int64)
+
+
+def changed_in_windows(
+    text: NDArray[np.uint8], stops: NDArray[np.int64], windows: NDArray[np.int64]
+) -> dict[int, bytes]:
+    """As `changed_texts`, given what `find_windows` found."""
     parts: dict[int, list[bytes]] = {}
     done: dict[int, int] = {}
-    for number, begin, end in windows[:count].tolist():
+    for number, begin, end in windows.tolist():
         before = text[begin:end].tobytes()
         after = library_nfc()(before.decode()).encode()
         if after == before:
