@@ -1,6 +1,7 @@
 # make demo    the whole chain on the built-in sample: environment, corpus, tokenizer, shards, a small model, a report
 # make test    the suite, with the time of each part
-# make campaign  hundreds of kills, full disks, lost workers and flipped bits, and an hour of fuzzing: docs/reliability.md
+# make campaign  what takes too long for every day: the tokenizer beside the library on hundreds of megabytes, then
+#                hundreds of kills, full disks, lost workers and flipped bits, and an hour of fuzzing: docs/reliability.md
 # make lint    ruff, mypy, import contracts
 # make train RECIPE=debug ROOT=pile-data
 # PIP_OPTIONS is handed to pip, for example an index with CPU builds of torch (README)
@@ -25,6 +26,7 @@ test: $(VENV)/.installed-dev
 # For example CAMPAIGN_OPTIONS="--kills 10 --fuzz-minutes 1", or --resume after an interruption.
 CAMPAIGN_OPTIONS ?= --kills 300 --disks 100 --workers 60 --flips 300 --fuzz-minutes 60
 campaign: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m tests.tokenizer.exactness
 	$(VENV)/bin/python -m tests.tokenizer.corpora
 	$(VENV)/bin/python -m tests.tokenizer.proof
 	$(VENV)/bin/python -m tests.faults.campaign $(CAMPAIGN_OPTIONS) --out docs/reliability.md

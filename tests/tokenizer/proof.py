@@ -165,6 +165,9 @@ def measure(
 
 
 def main() -> None:
+    if not (SHARED / "data" / "minipile").is_dir():
+        print(f"{SHARED / 'data' / 'minipile'} does not lie beside this checkout: there is nothing to prove it with")
+        return
     lines = read_minipile(SHARED / "data" / "minipile")
     sides = halves(lines, known_pairs(SHARED / "data" / "minipile"))
     neox_20b, gpt2 = (
