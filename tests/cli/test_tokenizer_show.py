@@ -124,7 +124,7 @@ def test_a_file_is_read_a_text_is_taken_and_a_missing_file_is_an_error(tmp_path,
         file.truncate(1 << 30)
     monkeypatch.chdir(tmp_path)
     assert file_or_text("code.py", None) == ("code.py", "def f(x):\n    return x\n")
-    assert file_or_text(None, "code.py") == ("--text", "code.py")
+    assert file_or_text(None, "code.py") == ("the text given", "code.py")
     for text in ("a text about code.py", "word", "", "x" * 100_000, "a\0b", "don't.", "1.5 / 2"):
         assert file_or_text(text, None) == ("the text", text)
     for argument, text, said in (

@@ -61,7 +61,7 @@ def file_or_text(argument: str | None, text: str | None) -> tuple[str, str]:
     if text is not None:
         if argument is not None:
             raise UsageError(f"there are two texts: {argument} and that of --text", hint="one of the two")
-        return "--text", input_text(text)
+        return "the text given", input_text(text)
     if argument is None:
         return "standard input", input_text(None)
     if _exists(argument):
