@@ -40,8 +40,8 @@ def documents() -> Iterator[str]:
 
 def python_files() -> Iterator[str]:
     """What is not UTF-8 is read as Latin-1, which every byte is."""
-    for name in ("purelib", "platlib", "stdlib"):
-        for path in sorted(Path(sysconfig.get_path(name)).rglob("*.py")):
+    for folder in dict.fromkeys(map(sysconfig.get_path, ("purelib", "platlib", "stdlib"))):
+        for path in sorted(Path(folder).rglob("*.py")):
             data = path.read_bytes()
             try:
                 yield data.decode()
