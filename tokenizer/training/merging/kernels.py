@@ -115,6 +115,17 @@ def best_pair(table, heap_counts, heap_keys, state, threshold):
     return -1
 
 
+@kernel(forceinline=True)
+def note_neighbour(neighbours, symbol, count, touched, number):
+    """Adds to the count and the places of a symbol beside a new one; `touched` lists those that had none."""
+    if neighbours[symbol, 1] == 0:
+        touched[number] = symbol
+        number += 1
+    neighbours[symbol, 0] += count
+    neighbours[symbol, 1] += 1
+    return number
+
+
 @kernel
 def replace_pair(stream, pool, start, end, a, b, new, left, right, touched, records, sizes):
     """Writes `new` for `a`, `b` in short words of `pool[start:end]`, from the left; returns the count of `new`, `new`.
@@ -153,13 +164,8 @@ def replace_pair(stream, pool, start, end, a, b, new, left, right, touched, reco
             # Beside the one before it, which has counted the two of them already.
             if target > word + HEADER and stream[target - 1] != new:
                 symbol = np.int64(stream[target - 1])
-                if left[symbol, 1] == 0:
-                    touched_left[lefts] = symbol
-                    lefts += 1
-                left[symbol, 0] += count
-                left[symbol, 1] += 1
-                records[number, 0] = word
-                records[number, 1] = symbol
+                lefts = note_neighbour(left, symbol, count, touched_left, lefts)
+                records[number, 0], records[number, 1] = word, symbol
                 number += 1
             stream[target] = new
             target += 1
@@ -169,13 +175,8 @@ def replace_pair(stream, pool, start, end, a, b, new, left, right, touched, reco
                 if symbol == a and source + 1 < stop and stream[source + 1] == b:
                     twice += count
                     symbol = new
-                if right[symbol, 1] == 0:
-                    touched_right[rights] = symbol
-                    rights += 1
-                right[symbol, 0] += count
-                right[symbol, 1] += 1
-                records[number, 0] = word
-                records[number, 1] = ~symbol
+                rights = note_neighbour(right, symbol, count, touched_right, rights)
+                records[number, 0], records[number, 1] = word, ~symbol
                 number += 1
         stream[word] = target - word - HEADER
         stream[target:stop] = -1
@@ -227,6 +228,13 @@ def place_records(records, number, left, right, pool):
             if place >= 0:
                 pool[place] = records[position, 0]
                 right[~symbol, 1] = place + 1
+
+
+@kernel
+def forget_neighbours(neighbours, touched, number):
+    """Makes the touched symbols' rows zero again."""
+    for position in range(number):
+        neighbours[touched[position], :] = 0
 
 
 @kernel
@@ -293,8 +301,6 @@ def merge_pairs(
         change_pairs(table, heap_counts, heap_keys, state, threshold, left, touched[0], sizes[0], a, new, True)
         change_pairs(table, heap_counts, heap_keys, state, threshold, right, touched[1], sizes[1], b, new, False)
         place_records(records, sizes[2], left, right, pool)
-        for position in range(sizes[0]):
-            left[touched[0, position], :] = 0
-        for position in range(sizes[1]):
-            right[touched[1, position], :] = 0
+        forget_neighbours(left, touched[0], sizes[0])
+        forget_neighbours(right, touched[1], sizes[1])
     return REACHED
