@@ -39,7 +39,9 @@ class TokenDataset:
         self.pointers: NDArray[np.int64] = index.pointers
         self.doc_idx: NDArray[np.int64] = index.doc_idx
         self.dtype: np.dtype = index.dtype
-        self._ids: NDArray | None = _map_ids(data_path(prefix), index.dtype)
+        self._mapped: mmap.mmap | None
+        self._ids: NDArray | None
+        self._mapped, self._ids = _map_ids(data_path(prefix), index.dtype)
 
     @property
     def ids(self) -> NDArray:
@@ -88,17 +90,39 @@ class TokenDataset:
         """
         return self.get(number)
 
+    def check_whole(self) -> None:
+        """Raises CorruptData where the `.bin` was cut short after it was opened: reading past its end kills a process.
+
+        A system call of less than a microsecond. A file that was removed or replaced is read on as it was.
+        """
+        if self._mapped is not None and self._mapped.size() < len(self._mapped):
+            raise CorruptData(
+                f"{data_path(self.prefix)} was cut short while it was read: it had {len(self._mapped):,} bytes and has "
+                f"{self._mapped.size():,}",
+                hint="restore it, or write the shards again; files in use are replaced by a rename, not in place",
+            )
+
+    def announce(self, places: NDArray[np.int64]) -> None:
+        """Has the system fetch parts of the `.bin`, each (first id, number of ids), without waiting for them."""
+        if self._mapped is None:
+            return
+        for start, length in (places * self.dtype.itemsize).tolist():
+            page = start - start % mmap.PAGESIZE
+            self._mapped.madvise(mmap.MADV_WILLNEED, page, start + length - page)
+
     def get(self, number: int, offset: int = 0, length: int | None = None) -> NDArray:
         """`length` ids of a sequence from `offset` on, all the rest by default: a read-only view.
 
-        Raises IndexError past the last sequence, UsageError where the range does not lie inside the sequence.
+        Raises IndexError past the last sequence, UsageError where the range does not lie inside the sequence,
+        CorruptData where the `.bin` was cut short since it was opened.
         """
+        self.check_whole()
         row = self._row(number)
-        size = int(self.sizes[row])
+        size = self.sizes.item(row)
         stop = size if length is None else offset + length
         if not 0 <= offset <= stop <= size:
             raise UsageError(f"ids {offset} to {stop} of sequence {row} of {self.prefix}: it has {size:,}")
-        start = int(self.pointers[row]) // self.dtype.itemsize
+        start = self.pointers.item(row) // self.dtype.itemsize
         return self.ids[start + offset : start + stop]
 
     def _row(self, number: Any) -> int:
@@ -117,7 +141,7 @@ class TokenDataset:
 
     def close(self) -> None:
         """Forgets the mapped ids; the system unmaps them once no view is left."""
-        self._ids = None
+        self._mapped, self._ids = None, None
 
     def __enter__(self) -> TokenDataset:
         return self
@@ -134,9 +158,10 @@ class TokenDataset:
         return f"TokenDataset({self.prefix!r}): {len(self):,} sequences, {self.total_tokens:,} ids of {self.dtype}"
 
 
-def _map_ids(path: Path, dtype: np.dtype) -> NDArray:
+def _map_ids(path: Path, dtype: np.dtype) -> tuple[mmap.mmap | None, NDArray]:
     with open_existing(path) as file:
         # Mapping nothing is an error of the system, an empty data set is not.
         if file.seek(0, 2) == 0:
-            return np.empty(0, dtype)
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype)
+            return None, np.empty(0, dtype)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return mapped, np.frombuffer(mapped, dtype)

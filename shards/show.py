@@ -26,11 +26,32 @@ class ShownPiece(msgspec.Struct, frozen=True, kw_only=True):
     component: str | None
     document: str | None
     copy: int | None
-    text: str
+    ids: list[int] | None
+    text: str | None
 
 
-def show_sample(index: SampleIndex, number: int, decode: Callable[[NDArray], str]) -> list[ShownPiece]:
-    """The pieces of sample `number` in order; `decode` turns ids into text.
+class ShownSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One sample of a training order; `step` counts from 1 and is None where samples were asked for by number."""
+
+    sample: int
+    step: int | None
+    pieces: list[ShownPiece]
+
+
+class ShownSamples(msgspec.Struct, frozen=True, kw_only=True):
+    """Samples of one order, with all that the order depends on."""
+
+    prefix: str
+    run: str | None
+    order: str
+    sequence_length: int
+    samples: int
+    seed: int
+    shown: list[ShownSample]
+
+
+def show_sample(index: SampleIndex, number: int, decode: Callable[[NDArray], str] | None) -> list[ShownPiece]:
+    """The pieces of sample `number` in order; `decode` turns ids into text, without it a piece has its ids.
 
     Component, document and copy are None where the shards came without provenance. A character whose bytes lie on both
     sides of a sample's edge is decoded as the tokenizer decodes such halves. Raises IndexError past the last sample.
@@ -41,6 +62,7 @@ def show_sample(index: SampleIndex, number: int, decode: Callable[[NDArray], str
     offset = 0
     for sequence, start, stop in index.pieces(number):
         source = rows.source(sequence) if rows is not None else None
+        ids = dataset.get(sequence, start, stop - start)
         piece = ShownPiece(
             offset=offset,
             sequence=sequence,
@@ -51,7 +73,8 @@ def show_sample(index: SampleIndex, number: int, decode: Callable[[NDArray], str
             component=source.component if source else None,
             document=source.document if source else None,
             copy=source.copy if source else None,
-            text=decode(dataset.get(sequence, start, stop - start)),
+            ids=None if decode else ids.tolist(),
+            text=decode(ids) if decode else None,
         )
         shown.append(piece)
         offset += stop - start

@@ -107,7 +107,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sequence_length: Positive
     global_batch: Positive
     micro_batch: Positive
-    order: Literal["neox"] = "neox"
+    order: Literal["neox", "megatron", "stateless"] = "neox"
     seed: Annotated[int, Meta(ge=0, lt=1 << 32)] = 1234
 
     def __post_init__(self) -> None:

@@ -1,21 +1,23 @@
 """A step number in, this rank's micro-batches of it out: a pure function of the step, with no state to save.
 
 Global batch g of size B is samples [g*B, (g+1)*B) of the index whatever the number of ranks; micro-batch m of it is the
-next micro_batch x ranks samples, of which each rank takes its consecutive part.
+next micro_batch x ranks samples, of which each rank takes its consecutive part. The trainer's own loop and a
+`DataLoader`, with or without worker processes, read the same batches: `batch_loader` gives those of any steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pile_toolkit.core.errors import CorruptData, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -25,11 +27,21 @@ if TYPE_CHECKING:
 
 
 class Samples(Protocol):
-    """What a sample index offers: sample i as sequence_length + 1 token ids."""
+    """What a sample index offers: sample i as sequence_length + 1 token ids.
+
+    One that has `batch(numbers, dtype=...)` as well is asked for whole batches.
+    """
 
     def __len__(self) -> int: ...
 
     def tokens(self, i: int) -> np.ndarray: ...
+
+
+@runtime_checkable
+class BatchReader(Protocol):
+    """Reads many samples as one array [samples, sequence_length + 1], without Python's lock."""
+
+    def batch(self, numbers: np.ndarray, *, dtype: type) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +83,93 @@ class BatchPlan:
         return range((step - 1) * self.global_batch, step * self.global_batch)
 
 
-def load_batch(samples: Samples, numbers: range | list[int], *, vocab_size: int) -> tuple[Tensor, Tensor]:
+def load_batch(samples: Samples, numbers: Sequence[int], *, vocab_size: int) -> tuple[Tensor, Tensor]:
     """Inputs and next tokens, each int64 [samples, sequence_length]. Raises CorruptData for an id out of range."""
-    tokens = np.stack([samples.tokens(number) for number in numbers]).astype(np.int64)
-    if tokens.min() < 0 or tokens.max() >= vocab_size:
-        row = int(np.flatnonzero(((tokens < 0) | (tokens >= vocab_size)).any(axis=1))[0])
+    batch = torch.from_numpy(read_tokens(samples, numbers, vocab_size=vocab_size))
+    return batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
+
+
+def read_tokens(samples: Samples, numbers: Sequence[int], *, vocab_size: int | None = None) -> np.ndarray:
+    """The ids of these samples, int64 [samples, sequence_length + 1], checked against `vocab_size` where given.
+
+    Raises CorruptData for an id out of range.
+    """
+    if isinstance(samples, BatchReader):
+        tokens = samples.batch(np.asarray(numbers, np.int64), dtype=np.int64)
+    else:
+        tokens = np.stack([samples.tokens(number) for number in numbers]).astype(np.int64)
+    if vocab_size is not None and tokens.size and (tokens.min() < 0 or tokens.max() >= vocab_size):
+        row, column = np.argwhere((tokens < 0) | (tokens >= vocab_size))[0]
         raise CorruptData(
-            f"sample {numbers[row]} holds token id {tokens[row].max()}, the vocabulary ends at {vocab_size - 1}",
+            f"sample {numbers[row]} holds token id {tokens[row, column]}, the vocabulary ends at {vocab_size - 1}",
             hint="write the shards again with the tokenizer of this run",
         )
-    batch = torch.from_numpy(tokens)
-    return batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
+    return tokens
+
+
+class SampleDataset(Dataset):
+    """Samples for torch's own loaders, by number: int64 tensors of sequence_length + 1 ids.
+
+    Pickles as its samples do: an index as what it was asked for, token shards as their prefix, so that worker processes
+    map the files themselves.
+    """
+
+    def __init__(self, samples: Samples, *, vocab_size: int | None = None) -> None:
+        """Ids are checked against `vocab_size` where given."""
+        self.samples = samples
+        self.vocab_size = vocab_size
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: list[int]) -> list[Tensor]:
+        """The samples of a batch, read together: rows of one tensor."""
+        return list(torch.from_numpy(read_tokens(self.samples, numbers, vocab_size=self.vocab_size)).unbind())
+
+
+class StepSampler(Sampler[list[int]]):
+    """The sample numbers of the steps `first` to `last` of a plan, micro-batch by micro-batch: no state, no shuffling.
+
+    The samples are in the order of training already.
+    """
+
+    def __init__(self, plan: BatchPlan, *, first: int, last: int) -> None:
+        """Steps count from 1."""
+        self.plan = plan
+        self.steps = range(first, last + 1)
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.plan.accumulation
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            for numbers in self.plan.micro_batches(step):
+                yield list(numbers)
+
+
+def split_batch(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Inputs and next tokens of the samples of a batch, as `load_batch` returns them."""
+    return torch.stack([row[:-1] for row in rows]), torch.stack([row[1:] for row in rows])
+
+
+def batch_loader(
+    samples: Samples, plan: BatchPlan, *, first: int, last: int, vocab_size: int | None = None, workers: int = 0
+) -> DataLoader:
+    """This rank's micro-batches of steps `first` to `last`, in order: what `load_batch` gives for each, read ahead.
+
+    Without `workers` batches are read when they are asked for; with them, so many processes read two batches each in
+    advance. Memory is pinned where there is a CUDA device.
+    """
+    return DataLoader(
+        SampleDataset(samples, vocab_size=vocab_size),
+        batch_sampler=StepSampler(plan, first=first, last=last),
+        collate_fn=split_batch,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from pile_toolkit.core.manifest import read_manifest
 from pipelines.catalog import select
 from pipelines.sources import FolderSource, SampleSource, parse_sources
 from pipelines.weights import resolve_weights
+from shards.stage import INDEX_BYTES_PER_COPY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -183,7 +184,6 @@ def _expected(component: Component, source: Source) -> tuple[int, int, Counted]:
 
 def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], jobs: int) -> list[StageForecast]:
     documents = sum(row.documents for row in components)
-    text_bytes = sum(row.bytes for row in components)
     source_of = parse_sources(config.download.source)
     # The files of a folder are pointed at.
     written_bytes = sum(row.bytes for row in components if not isinstance(source_of(row.slug), FolderSource))
@@ -202,7 +202,7 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], 
         # Buckets and files of the corpus stand beside each other until the last is sorted.
         "corpus": (2 * effective_bytes * COMPRESSED_SHARE, bounds["corpus"]) if copied else (0, 0),
         "tokenizer": (4 << 20, bounds["tokenizer"]),
-        "shards": (text_bytes * TOKENS_PER_BYTE * token_bytes * 2, bounds["shards"]),
+        "shards": (_shards_bytes(root, components, token_bytes), bounds["shards"]),
     }
     return [
         StageForecast(
@@ -213,6 +213,23 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], 
         )
         for stage, (disk_bytes, memory_bytes) in needs.items()
     ]
+
+
+def _shards_bytes(root: Path, components: list[ComponentForecast], token_bytes: int) -> float:
+    """Every document once with its end, one part a second time while it is joined, and the index with all copies."""
+    stored = sum(TOKENS_PER_BYTE * row.bytes + row.documents for row in components)
+    # A part is a file; of a component that is not here yet all may be one.
+    parts = [
+        text_bytes
+        for row in components
+        for text_bytes in (_file_bytes(root, row.slug) if row.counted == "on this disk" else [row.bytes])
+    ]
+    copies = sum(row.documents * row.epochs for row in components)
+    return token_bytes * (stored + TOKENS_PER_BYTE * max(parts)) + INDEX_BYTES_PER_COPY * copies
+
+
+def _file_bytes(root: Path, slug: str) -> list[int]:
+    return [file.counts.text_bytes for file in read_component(root, slug).files]
 
 
 def _memory_input(config: RunConfig, root: Path, components: list[ComponentForecast]) -> MemoryInput:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pile_toolkit.chain.stages import shards_manifest
-from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path
 from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
@@ -16,14 +16,16 @@ from pile_toolkit.core.plan import SPLITS, Plan
 from pile_toolkit.core.stages import finished, stage_result
 from pile_toolkit.core.tables import hash_columns
 from pipelines.weights import copy_keys, exact_copies, resolve_weights
-from shards.stage import SUFFIXES, ShardsResult, write_split_index
+from shards.format import data_path, file_bytes, index_path, read_index
+from shards.stage import SUFFIXES, ShardsResult, entry_rows, write_split_index
+from shards.writer import assemble_index
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
 
-    from pile_toolkit.core.manifest import Manifest
+    from pile_toolkit.core.manifest import Manifest, OutputFile
 
 FORMAT = 1
 
@@ -51,10 +53,9 @@ def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float
     key = StageKey(stage="mix", format=FORMAT, inputs={"shards": data.digest()}, parameters={"weights": epochs})
     if manifest := finished(folder, key):
         return stage_result(ShardsResult, folder, manifest, up_to_date=True)
-    stored_rows = np.flatnonzero((plan.column("split") == SPLITS.index("train")) & (plan.column("copies") > 0))
-    mixed = plan.with_copies(_copies(plan, list(epochs.values())))
-    entries = mixed.entries("train")
-    if missing := np.setdiff1d(entries.row, stored_rows).size:
+    copies = _copies(plan, list(epochs.values()))
+    train = plan.column("split") == SPLITS.index("train")
+    if missing := np.count_nonzero(train & (copies > 0) & (plan.column("copies") == 0)):
         raise UsageError(
             f"{missing:,} documents of that mixture are not in the shards, which were written without them",
             hint=f"pile build --root {root} with those weights, then pile shards write --root {root}",
@@ -65,12 +66,16 @@ def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float
     for split in splits:
         for suffix in SUFFIXES if split != "train" else (".bin",):
             _link(root / "shards" / f"{split}{suffix}", folder / f"{split}{suffix}")
-    sizes = _stored_sizes(root / "shards" / "train", plan, stored_rows)
-    splits["train"] = write_split_index(
-        mixed, folder / "train", sizes, stored_rows, entries, np.dtype(data.counts["dtype"])
-    )
-    counts = {**data.counts, "splits": splits}
-    outputs = [describe(folder, folder / f"{split}{suffix}") for split in splits for suffix in SUFFIXES]
+    stored_sizes, stored_pointers = _stored(root / "shards" / "train", plan, data)
+    mixed = plan.with_copies(copies)
+    entries = mixed.entries("train")
+    sizes, pointers = assemble_index(stored_sizes, stored_pointers, entry_rows(plan, "train", entries))
+    dtype = np.dtype(data.counts["dtype"])
+    write_split_index(mixed, folder / "train", entries=entries, sizes=sizes, pointers=pointers, dtype=dtype)
+    in_all = {"sequences": len(sizes), "tokens": int(sizes.sum(dtype=np.int64))}
+    splits["train"] = {**splits["train"], **in_all}
+    counts = {**data.counts, "splits": splits, "materialized": False}
+    outputs = _outputs(folder, data, splits)
     manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     return stage_result(ShardsResult, folder, manifest, up_to_date=False)
 
@@ -95,15 +100,41 @@ def _copies(plan: Plan, epochs: list[float]) -> np.ndarray:
     return copies
 
 
-def _stored_sizes(prefix: Path, plan: Plan, stored_rows: np.ndarray) -> np.ndarray:
-    """Ids of each stored document, in the order of the `.bin`: any of its entries in the index says it."""
+def _stored(prefix: Path, plan: Plan, data: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and place of each stored document, in plan order.
+
+    Raises CorruptData where the index does not hold as many as its manifest says.
+    """
     import numpy as np
 
-    from shards.format import index_path, read_index
+    index = read_index(index_path(prefix))
+    if data.counts.get("materialized"):
+        # Every copy has a place of its own, in the order of the index; one of them is read, the others stay unread.
+        rows = entry_rows(plan, "train", plan.entries("train"))
+        documents = int(rows.max(initial=-1)) + 1
+        sizes, pointers = np.empty(documents, np.int32), np.empty(documents, np.int64)
+        sizes[rows], pointers[rows] = index.sizes, index.pointers
+        return sizes, pointers
+    # They lie in plan order without gaps, none without ids: their places say all, and no entry need be sorted.
+    pointers = np.sort(index.pointers)
+    # numpy's own `unique` hashes, which takes ten times as long.
+    pointers = pointers[np.diff(pointers, prepend=-1) > 0]
+    documents = data.counts["splits"]["train"]["stored"]
+    if len(pointers) != documents:
+        raise CorruptData(
+            f"{index_path(prefix)} names {len(pointers):,} documents, {documents:,} were written",
+            hint="pile verify --repair",
+        )
+    ends = np.append(pointers[1:], file_bytes(data_path(prefix)))
+    return ((ends - pointers) // index.dtype.itemsize).astype(np.int32), pointers
 
-    sizes = np.empty(len(stored_rows), np.int32)
-    sizes[np.searchsorted(stored_rows, plan.entries("train").row)] = read_index(index_path(prefix)).sizes
-    return sizes
+
+def _outputs(folder: Path, data: Manifest, splits: Iterable[str]) -> list[OutputFile]:
+    """What stands in a mix. What is a link to a file of the shards is what their manifest says of it."""
+    written = {output.path: output for output in data.outputs}
+    fresh = ("train.idx", "train.docs.arrow")
+    names = [f"{split}{suffix}" for split in splits for suffix in SUFFIXES]
+    return [describe(folder, folder / name) if name in fresh else written[name] for name in names]
 
 
 def _link(source: Path, target: Path) -> None:

@@ -181,7 +181,7 @@ def _shards(root: Path, manifest: Manifest, known: Mapping[str, Manifest]) -> Re
     wanted = manifest.key.inputs["tokenizer"]
     if trained is None or trained.counts["tokenizer"] != wanted:
         return Remedy(note=f"pile shards write --root {root} --tokenizer with the tokenizer.json of hash {wanted}")
-    return _command(root, "shards", "write")
+    return _command(root, "shards", "write", *(["--materialize"] if manifest.key.parameters.get("materialize") else []))
 
 
 def _train(root: Path, folder: Path, manifest: Manifest, known: Mapping[str, Manifest]) -> Remedy:

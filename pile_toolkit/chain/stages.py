@@ -56,17 +56,23 @@ def write_shards(
     root: str | Path,
     *,
     tokenizer: str | Path | None = None,
+    materialize: bool = False,
     jobs: int = 1,
     scheduler: str = "process",
     reporter: Reporter = SILENT,
 ) -> ShardsResult:
-    """Encodes the plan of `root` into `shards/{train,val,test}.bin/.idx` with a tokenizer, default the root's own."""
+    """Encodes the plan of `root` into `shards/{train,val,test}.bin/.idx` with a tokenizer, default the root's own.
+
+    `materialize` writes copies out, for readers that ignore the pointers of the index.
+    """
     from shards.stage import write_shards_of_plan
     from tokenizer.encoder import Encoder
 
     root = Path(root)
     encoder = Encoder.load(tokenizer or root / "tokenizer" / "tokenizer.json")
-    return write_shards_of_plan(root, encoder, jobs=jobs, scheduler=scheduler, reporter=reporter)
+    return write_shards_of_plan(
+        root, encoder, materialize=materialize, jobs=jobs, scheduler=scheduler, reporter=reporter
+    )
 
 
 def require_torch() -> None:

@@ -26,7 +26,7 @@ COMMANDS = {
     "dedup": ("data", "dedup", "Decide which documents are kept: exact or MinHash deduplication."),
     "build": ("data", "build", "Weights, held-out splits and order: the plan, and the corpus files."),
     "tokenizer": ("tokenizer", "tokenizer", "Train, use, compare, show, import and export tokenizers."),
-    "shards": ("shards", "shards", "Write, mix, look at and check token shards."),
+    "shards": ("shards", "shards", "Write, mix, index, study, check, import and export token shards."),
     "train": ("train", "train", "Train a GPT-NeoX model on the shards."),
     "export": ("train", "export", "A trained run as a Hugging Face model folder."),
     "report": ("run", "report", "One HTML page about everything in a root folder."),

@@ -23,6 +23,13 @@ SIGNATURES = {
         "jobs=1, scheduler='process', reporter)"
     ),
     "iter_documents": "(root, split='train')",
+    "import_shards": (
+        "(source, output, *, format, end_of_text=None, vocab_size=None, id_type=None, dry_run=False, reporter)"
+    ),
+    "export_shards": "(prefix, output, *, to, keep_pointers=False, dry_run=False, reporter)",
+    "index_shards": (
+        "(prefixes, *, sequence_length, samples=None, weights=None, seed=1234, order='neox', cache_dir=None)"
+    ),
     "import_tokenizer": "(source, *, format=None, merges=None, special_tokens=None)",
     "export_tokenizer": "(encoder, target, *, to, dry_run=False)",
     "compare_tokenizers": (
@@ -33,7 +40,7 @@ SIGNATURES = {
         "(texts, *, vocab_size=50257, max_space_run=24, layout='default', add_prefix_space=False, allow_smaller=False, "
         "min_count=1, threads=None, reporter)"
     ),
-    "write_shards": "(root, *, tokenizer=None, jobs=1, scheduler='process', reporter)",
+    "write_shards": "(root, *, tokenizer=None, materialize=False, jobs=1, scheduler='process', reporter)",
     "mix_shards": "(root, name, *, weights)",
     "shard_stats": "(prefix)",
     "train": "(recipe='debug', *, root, steps=None, name=None, mix=None, overrides=None, take_over=False, reporter)",
@@ -50,7 +57,10 @@ METHODS = {
     ("Encoder", "decode"): "(self, ids)",
     ("Encoder", "save"): "(self, path)",
     ("TokenDataset", "__init__"): "(self, prefix)",
-    ("SampleIndex", "build"): "(ds, *, sequence_length, samples, seed=1234, order='neox')",
+    ("SampleIndex", "build"): "(ds, *, sequence_length, samples, seed=1234, order='neox', cache_dir=None)",
+    ("BlendedIndex", "build"): (
+        "(datasets, *, weights, sequence_length, samples, seed=1234, order='neox', cache_dir=None)"
+    ),
     ("SampleIndex", "tokens"): "(self, number)",
     ("SampleIndex", "provenance"): "(self, number)",
 }
@@ -72,7 +82,7 @@ def signature_of(function) -> str:
 
 
 def test_the_public_names_are_these_and_no_others():
-    assert set(pile.__all__) == {*SIGNATURES, "Encoder", "TokenDataset", "SampleIndex", "__version__"}
+    assert set(pile.__all__) == {*SIGNATURES, "Encoder", "TokenDataset", "SampleIndex", "BlendedIndex", "__version__"}
 
 
 @pytest.mark.parametrize("name", SIGNATURES)

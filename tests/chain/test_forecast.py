@@ -39,6 +39,23 @@ def test_components_on_this_disk_are_counted_not_looked_up(undisturbed):
     assert forecast.effective_bytes == pytest.approx(measured.bytes, rel=0.35)
 
 
+def test_the_shards_of_the_whole_pile_take_their_ids_once_and_one_component_more(tmp_path):
+    (tmp_path / "pile.toml").write_text(PUBLISHED)
+    forecast = plan(tmp_path / "pile.toml")
+    needed = next(row.disk_bytes for row in forecast.stages if row.stage == "shards")
+    # 825 GiB at 0.29335 tokens a byte and 2 bytes a token, the largest component (227 GiB) twice, an index of 10 GiB.
+    assert needed / 2**30 == pytest.approx((825.18 + 227.12) * 0.29335 * 2 + 10, rel=0.01)
+
+
+def test_the_disk_of_shards_covers_what_they_really_take(configure, undisturbed, tmp_path):
+    forecast = plan(undisturbed / "pile.toml")
+    needed = next(row.disk_bytes for row in forecast.stages if row.stage == "shards")
+    files = [path for path in (undisturbed / "root" / "shards").iterdir() if path.suffix != ".json"]
+    total, largest = sum(path.stat().st_size for path in files), max(path.stat().st_size for path in files)
+    # Its vocabulary of 1,500 makes more tokens of a byte than the 50,257 of the forecast.
+    assert needed == pytest.approx(total + largest / 2, rel=0.5)
+
+
 def test_the_first_stage_that_does_not_fit_is_named(tmp_path):
     (tmp_path / "pile.toml").write_text(PUBLISHED)
     forecast = msgspec.structs.replace(

@@ -9,10 +9,12 @@ import pytest
 
 from pile_toolkit.chain.mix import mix_shards
 from pile_toolkit.chain.run import run
-from pile_toolkit.chain.stages import train
-from pile_toolkit.core.errors import UsageError
+from pile_toolkit.chain.stages import train, write_shards
+from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.manifest import describe, read_manifest
 from pipelines.build import build
 from shards.dataset import TokenDataset
+from shards.format import read_index, write_index
 from tests.chain.small_chain import DOCUMENTS
 
 WEIGHTS = {
@@ -56,6 +58,38 @@ def test_a_mix_stores_no_tokens_of_its_own_and_is_up_to_date_the_second_time(roo
     mix_shards(root, "again", weights=WEIGHTS)
     assert (root / "mixes/again/train.bin").stat().st_ino == (root / "shards/train.bin").stat().st_ino
     assert mix_shards(root, "again", weights=WEIGHTS).up_to_date
+
+
+def test_a_mix_of_shards_whose_copies_are_written_out_is_the_same(root):
+    def sequences(folder) -> list[list[int]]:
+        with TokenDataset(folder / "train") as dataset:
+            return [dataset[number].tolist() for number in range(len(dataset))]
+
+    mix_shards(root, "shared", weights=WEIGHTS)
+    assert write_shards(root, materialize=True).materialized
+    result = mix_shards(root, "apart", weights=WEIGHTS)
+    assert not result.materialized
+    assert sequences(root / "mixes" / "apart") == sequences(root / "mixes" / "shared")
+
+
+def test_what_the_manifest_says_of_a_mix_is_what_stands_there(root):
+    mix_shards(root, "honest", weights=WEIGHTS)
+    folder = root / "mixes" / "honest"
+    manifest = read_manifest(folder)
+    assert len(manifest.outputs) == 9
+    for output in manifest.outputs:
+        assert output == describe(folder, folder / output.path)
+
+
+def test_an_index_without_some_of_the_documents_is_not_mixed(root):
+    path = root / "shards" / "train.idx"
+    index = read_index(path)
+    pointers = index.pointers.copy()
+    pointers[:] = pointers[0]
+    sizes, doc_idx = index.sizes * 0, index.doc_idx.copy()
+    write_index(path, dtype=index.dtype, sizes=sizes, pointers=pointers, doc_idx=doc_idx)
+    with pytest.raises(CorruptData, match="names 1 documents"):
+        mix_shards(root, "less", weights=WEIGHTS)
 
 
 def test_a_model_trains_on_a_mix(root):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import operator
+import os
 import pickle
+import signal
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -14,6 +19,7 @@ from hypothesis import strategies as st
 
 from pile_toolkit.core.errors import CorruptData, UsageError
 from shards.dataset import TokenDataset
+from shards.format import write_index
 
 DOCUMENTS = [[5, 6, 7], [], [1, 2, 3, 4], [9]]
 ENTRIES = [2, 0, 3, 2, 1, 0]
@@ -108,6 +114,146 @@ def test_a_bin_removed_while_mapped_is_read_on(written):
     dataset = TokenDataset(written.prefix)
     written.prefix.with_suffix(".bin").unlink()
     assert [ids.tolist() for ids in dataset] == written.sequences
+
+
+def test_a_bin_replaced_while_mapped_is_read_on_as_it_was(written):
+    dataset = TokenDataset(written.prefix)
+    path = written.prefix.with_suffix(".bin")
+    path.with_name("new").write_bytes(bytes(path.stat().st_size))
+    path.with_name("new").rename(path)
+    assert [ids.tolist() for ids in dataset] == written.sequences
+    assert set(TokenDataset(written.prefix)[0].tolist()) == {0}
+
+
+READER = """
+import sys
+from pile_toolkit.core.errors import PileError
+from shards.dataset import TokenDataset
+from shards.index import SampleIndex
+dataset = TokenDataset(sys.argv[1])
+index = SampleIndex.build(dataset, sequence_length=int(sys.argv[2]), samples=1)
+print("open", flush=True)
+sys.stdin.readline()
+try:
+    print(sum(map(int, {how}.flat)))
+except PileError as error:
+    print(error.message)
+    sys.exit(error.exit_code)
+"""
+
+
+def cut_while_read(prefix, how, *, sequence_length=20_000):
+    """What a process says that has opened shards, after their `.bin` is cut to a page, and how it ends."""
+    command = [sys.executable, "-c", READER.format(how=how), str(prefix), str(sequence_length)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "open\n"
+        os.truncate(prefix.with_suffix(".bin"), 4096)
+        said, _ = process.communicate("\n")
+    return said, process.returncode
+
+
+@pytest.mark.parametrize("how", ["index.tokens(0)", "index.batch([0])", "dataset[1]"])
+def test_a_bin_cut_short_while_mapped_is_an_error_and_not_the_end_of_the_process(write_documents, how):
+    prefix = write_documents([[1] * 15_000, [2] * 15_000], provenance=False).prefix
+    said, code = cut_while_read(prefix, how)
+    assert said == f"{prefix}.bin was cut short while it was read: it had 60,000 bytes and has 4,096\n"
+    assert code == CorruptData.exit_code == 4
+
+
+def test_without_that_look_the_system_ends_the_process(write_documents):
+    prefix = write_documents([[1] * 15_000, [2] * 15_000], provenance=False).prefix
+    assert cut_while_read(prefix, "dataset.ids") == ("", -signal.SIGBUS)
+
+
+@contextlib.contextmanager
+def read_only_mount(source, target):
+    """`source` seen through a mount that cannot be written, not even by root; skips where this user may not mount."""
+    target.mkdir()
+    made = subprocess.run(["mount", "--bind", source, target], capture_output=True, text=True)
+    if made.returncode != 0:
+        pytest.skip(f"root ignores permissions, and no read-only mount can be made here: {made.stderr.strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", target], check=True, capture_output=True)
+        yield target
+    finally:
+        subprocess.run(["umount", target], check=True)
+
+
+def read_all(prefix):
+    """Every way of reading, in a process of its own, which needs to write its compiled code nowhere near."""
+    code = """
+import sys, numpy as np
+from shards.dataset import TokenDataset
+from shards.index import SampleIndex
+with TokenDataset(sys.argv[1]) as dataset:
+    index = SampleIndex.build(dataset, sequence_length=2, samples=3)
+    rows = index.batch(range(len(index)), dtype=np.int64).tolist()
+    assert rows == [index.tokens(number).tolist() for number in range(len(index))]
+    print([ids.tolist() for ids in dataset], index.provenance(0) != [])
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(prefix)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_reading_works_where_nothing_can_be_written(written, tmp_path):
+    with read_only_mount(written.prefix.parent, tmp_path / "readonly") as folder:
+        with pytest.raises(OSError, match="Read-only"):
+            (folder / "new").touch()
+        assert read_all(folder / "train") == f"{written.sequences} True"
+
+
+def test_reading_writes_nothing_beside_the_data(written):
+    def state():
+        found = [written.prefix.parent, *sorted(written.prefix.parent.iterdir())]
+        return [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in found]
+
+    before = state()
+    assert read_all(written.prefix) == f"{written.sequences} True"
+    assert state() == before
+
+
+def damage_truncated(prefix):
+    os.truncate(prefix.with_suffix(".bin"), 4)
+
+
+def damage_odd(prefix):
+    os.truncate(prefix.with_suffix(".bin"), 13)
+
+
+def damage_magic(prefix):
+    path = prefix.with_suffix(".idx")
+    path.write_bytes(b"TNTIDX" + path.read_bytes()[6:])
+
+
+def damage_other_index(prefix):
+    write_index(prefix.with_suffix(".idx"), dtype="u2", sizes=[9, 9], pointers=[0, 18], doc_idx=[0, 1, 2])
+
+
+def damage_cut_index(prefix):
+    os.truncate(prefix.with_suffix(".idx"), 60)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (damage_truncated, "are not inside its 4"),
+        (damage_odd, "has 13 bytes, no multiple of the 2 an id takes"),
+        (damage_magic, "does not start with"),
+        (damage_other_index, "9 ids of 2 bytes are not inside its 16"),
+        (damage_cut_index, "has 60 bytes, but 6 sequences and 7 document bounds"),
+    ],
+)
+def test_damaged_shards_are_one_sentence_and_exit_code_4(written, pile, damage, says):
+    damage(written.prefix)
+    with pytest.raises(CorruptData, match=says):
+        TokenDataset(written.prefix)
+    done = pile("shards", "stats", written.prefix)
+    assert done.returncode == 4
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert says in errors[0]
+    assert "Traceback" not in done.stderr
 
 
 def test_no_sequences_are_a_data_set_too(write_documents):

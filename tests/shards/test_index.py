@@ -160,8 +160,9 @@ def test_shards_without_provenance_give_samples_but_no_documents(write_documents
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"order": "megatron"}, "no sample order 'megatron'"),
+        ({"order": "random"}, "no sample order 'random'"),
         ({"sequence_length": 0}, "sequence length is 0"),
+        ({"sequence_length": 2**31}, "sequence length is 2,147,483,648"),
         ({"samples": 0}, "0 samples"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed is 4,294,967,296"),
@@ -175,8 +176,8 @@ def test_an_impossible_request_is_refused_with_its_numbers(dataset, changes, say
 
 def test_an_unknown_order_is_told_the_known_ones(dataset):
     with pytest.raises(UsageError) as error:
-        SampleIndex.build(dataset, sequence_length=4, samples=8, order="stateless")
-    assert error.value.hint == "known orders: neox"
+        SampleIndex.build(dataset, sequence_length=4, samples=8, order="shuffled")
+    assert error.value.hint == "known orders: neox, megatron, stateless"
 
 
 @pytest.mark.parametrize("documents", [[], [[]]])
@@ -190,16 +191,18 @@ def test_shards_without_tokens_are_refused_with_what_is_needed(write_documents, 
 def test_the_hash_changes_with_all_that_samples_depend_on(dataset, write_documents):
     request = {"sequence_length": 4, "samples": 8, "seed": 1}
     other = TokenDataset(write_documents(DOCUMENTS, ENTRIES[::-1]).prefix)
-    changed = [{}, {"sequence_length": 5}, {"samples": 9}, {"seed": 2}]
+    changed = [{}, {"sequence_length": 5}, {"samples": 9}, {"seed": 2}, {"order": "megatron"}, {"order": "stateless"}]
     hashes = [SampleIndex.build(dataset, **(request | change)).hash for change in changed]
     hashes.append(SampleIndex.build(other, **request).hash)
-    assert len(set(hashes)) == 5
+    assert len(set(hashes)) == 7
     again = TokenDataset(write_documents(DOCUMENTS, ENTRIES).prefix)
     assert SampleIndex.build(again, **request).hash == hashes[0]
 
 
 def test_reading_needs_neither_numba_nor_pyarrow_until_they_are_used():
-    modules = "shards.index, shards.dataset, shards.stats, shards.verify, shards.writer"
+    modules = (
+        "shards.index, shards.phases, shards.exposures, shards.dataset, shards.stats, shards.verify, shards.writer"
+    )
     code = f"import sys, {modules}; print({{'numba', 'pyarrow'}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pile_toolkit.core.errors import CorruptData, UsageError
 from shards.provenance import write_provenance
 from trainer.config import DataConfig
-from trainer.data import BatchPlan, data_identity, load_batch, open_held_out, open_training_samples
+from trainer.data import (
+    BatchPlan,
+    SampleDataset,
+    StepSampler,
+    batch_loader,
+    data_identity,
+    load_batch,
+    open_held_out,
+    open_training_samples,
+    read_tokens,
+)
+
+CONFIG = DataConfig(sequence_length=16, global_batch=8, micro_batch=2)
+PLAN = BatchPlan(global_batch=8, micro_batch=2, rank=1, ranks=2)
 
 
 class InMemory:
@@ -57,6 +73,69 @@ def test_an_id_outside_the_vocabulary_names_sample_and_id():
     load_batch(samples, range(2), vocab_size=51)
     with pytest.raises(CorruptData, match=r"sample 1 holds token id 50, the vocabulary ends at 49"):
         load_batch(samples, range(2), vocab_size=50)
+
+
+def test_an_id_below_zero_is_named_too():
+    samples = InMemory(np.array([[1, 2, 3], [4, 5, -6]], dtype=np.int32))
+    with pytest.raises(CorruptData, match=r"sample 1 holds token id -6"):
+        load_batch(samples, [0, 1], vocab_size=50)
+
+
+@pytest.fixture(scope="module")
+def samples(token_shards):
+    return open_training_samples(token_shards / "train", CONFIG, steps=40)
+
+
+def test_samples_read_together_are_those_read_one_by_one(samples):
+    numbers = np.random.default_rng(1).integers(0, len(samples), 50).tolist()
+    tokens = read_tokens(samples, numbers)
+    assert tokens.dtype == np.int64
+    assert tokens.tolist() == [samples.tokens(number).tolist() for number in numbers]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_gives_the_batches_of_the_loop_with_and_without_workers(samples, workers):
+    loader = batch_loader(samples, PLAN, first=3, last=7, vocab_size=300, workers=workers)
+    read = list(loader)
+    loop = [
+        load_batch(samples, numbers, vocab_size=300) for step in range(3, 8) for numbers in PLAN.micro_batches(step)
+    ]
+    assert len(read) == len(loader) == len(loop) == 10
+    for (inputs, targets), (expected_inputs, expected_targets) in zip(read, loop, strict=True):
+        assert inputs.dtype == targets.dtype == torch.int64
+        assert torch.equal(inputs, expected_inputs)
+        assert torch.equal(targets, expected_targets)
+
+
+@given(first=st.integers(1, 50), steps=st.integers(0, 8), cut=st.integers(0, 8))
+def test_numbers_depend_on_the_step_alone_so_that_a_later_start_goes_on(first, steps, cut):
+    last = first + steps - 1
+    middle = min(first + cut, last + 1)
+    whole = StepSampler(PLAN, first=first, last=last)
+    parts = [StepSampler(PLAN, first=first, last=middle - 1), StepSampler(PLAN, first=middle, last=last)]
+    assert list(whole) == [numbers for part in parts for numbers in part]
+    assert len(whole) == len(list(whole)) == steps * PLAN.accumulation
+
+
+def test_a_plain_loader_of_torch_reads_the_same_samples(samples):
+    dataset = SampleDataset(samples)
+    assert len(dataset) == len(samples)
+    assert dataset[5].tolist() == samples.tokens(5).tolist()
+    (batch,) = torch.utils.data.DataLoader(torch.utils.data.Subset(dataset, [4, 9, 2]), batch_size=3)
+    assert batch.tolist() == [samples.tokens(number).tolist() for number in (4, 9, 2)]
+
+
+def test_a_data_set_travels_as_what_it_was_asked_for(samples):
+    sent = pickle.dumps(SampleDataset(samples, vocab_size=300))
+    assert len(sent) < 1000
+    arrived = pickle.loads(sent)
+    assert arrived[7].tolist() == samples.tokens(7).tolist()
+    assert len(arrived) == len(samples)
+
+
+def test_an_id_out_of_range_in_a_worker_is_corrupt_data_here(samples):
+    with pytest.raises(CorruptData, match="the vocabulary ends at 9"):
+        next(iter(batch_loader(samples, PLAN, first=1, last=2, vocab_size=10, workers=1)))
 
 
 def test_shards_give_all_samples_of_the_run_and_a_bounded_held_out_part(token_shards):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def load_engine(definition: Definition, *, owner: str, dtype: np.dtype) -> Engine:
     """The engine, its kernels loaded or compiled."""
+    from pile_toolkit.core.kernels import load_once
     from tokenizer.encoding.engine import Engine
-    from tokenizer.kernels import load_once
 
     def use() -> Engine:
         engine = Engine(definition, owner=owner, dtype=dtype)

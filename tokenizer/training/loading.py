@@ -8,7 +8,7 @@ import functools
 @functools.cache
 def load_counting() -> None:
     """Loads what counts words, in this process."""
-    from tokenizer.kernels import load_once
+    from pile_toolkit.core.kernels import load_once
     from tokenizer.training.counting.words import WordCounter
 
     def count() -> None:
@@ -24,7 +24,7 @@ def load_merging() -> None:
     """Loads what merges pairs, in this process."""
     import numpy as np
 
-    from tokenizer.kernels import load_once
+    from pile_toolkit.core.kernels import load_once
     from tokenizer.training.counting.words import WordCounts
     from tokenizer.training.merging.merges import find_merges
 

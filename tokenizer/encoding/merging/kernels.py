@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pile_toolkit.core.kernels import kernel
 from tokenizer.bits.kernels import leading_zeros, trailing_zeros
 from tokenizer.encoding.limits import RANK_BITS, SYMBOL_BITS
-from tokenizer.kernels import kernel
 
 HOLE = -1
 EMPTY_PAIR = np.uint64(0xFFFFFFFFFFFFFFFF)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pile_toolkit.core.kernels import kernel
 from tokenizer.bits.kernels import load64
-from tokenizer.kernels import kernel
 from tokenizer.pretokens.kernels import find_pretokens
 from tokenizer.training.kernels import prefetch
 

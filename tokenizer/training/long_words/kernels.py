@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tokenizer.kernels import kernel
+from pile_toolkit.core.kernels import kernel
 from tokenizer.training.kernels import prefetch
 from tokenizer.training.pairs.kernels import HEADER, count_of
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tokenizer.kernels import kernel
+from pile_toolkit.core.kernels import kernel
 
 # Before the symbols of a word.
 HEADER = 3

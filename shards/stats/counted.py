@@ -1,6 +1,6 @@
-"""A prefix in, counts out: tokens, documents and bytes, together and per component, and how long sequences are.
+"""An `.idx` in, counts out: tokens, documents and bytes, together and per component, and how long sequences are.
 
-Everything is counted over the `.idx`, a few million rows at a time; the `.bin` itself is not read.
+A few million rows at a time; the `.bin` itself is not read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _ROWS = 4 << 20
 
 
 class ComponentStats(msgspec.Struct, frozen=True, kw_only=True):
-    """One component: stored documents, sequences (copies counted), their tokens, UTF-8 bytes and share of tokens."""
+    """One component: stored documents, sequences (copies counted), their tokens, UTF-8 bytes and share of tokens.
+
+    `stored_tokens` count each stored document once.
+    """
 
     slug: str
     documents: int
@@ -33,6 +36,7 @@ class ComponentStats(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     bytes: int
     share: float
+    stored_tokens: int = 0
 
 
 class LengthBucket(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,11 +108,12 @@ def _spans(rows: int) -> Iterator[slice]:
 
 
 def _components(dataset: TokenDataset, rows: Provenance, first_of_document: NDArray) -> list[ComponentStats]:
-    totals = np.zeros((4, 256), dtype=np.int64)
+    totals = np.zeros((5, 256), dtype=np.int64)
     for span in _spans(len(dataset)):
         numbers = rows.component[span]
         # The sums of one span stay far below 2^53, so counting in doubles is exact.
-        counted = (first_of_document[span], None, dataset.sizes[span], rows.bytes[span])
+        sizes, first = dataset.sizes[span], first_of_document[span]
+        counted = (first, None, sizes, rows.bytes[span], sizes * first)
         for total, weights in zip(totals, counted, strict=True):
             total += np.bincount(numbers, weights=weights, minlength=256).astype(np.int64)
     return [
@@ -119,6 +124,7 @@ def _components(dataset: TokenDataset, rows: Provenance, first_of_document: NDAr
             tokens=int(totals[2, number]),
             bytes=int(totals[3, number]),
             share=int(totals[2, number]) / dataset.total_tokens if dataset.total_tokens else 0.0,
+            stored_tokens=int(totals[4, number]),
         )
         for number, slug in enumerate(rows.components)
     ]

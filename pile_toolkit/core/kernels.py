@@ -1,8 +1,8 @@
 """A Python function in, compiled code out: once a machine, kept on disk, the same for every process that asks.
 
-Compiled code is kept in a folder named by what it was made of (all kernels of the package, because numba notices a
+Compiled code is kept in a folder named by what it was made of (all kernels of all packages, because numba notices a
 change in the file of a kernel but not in those of the kernels it calls): `$NUMBA_CACHE_DIR`, else the user's cache
-folder, else, where neither can be written, a folder of this process that goes away with it.
+folder, else, where neither can be written, a folder of this process that goes away with it. Never beside the code.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numba
 import xxhash
 from numba.core import config as numba_config
 
+from pile_toolkit.core.caches import NAME, user_cache_folders
 from pile_toolkit.core.console import reporter
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ T = TypeVar("T")
 # Some of their attributes and options are out of sight of a type checker.
 config: Any = numba_config
 njit: Any = numba.njit
-PACKAGE = Path(__file__).parent
+# Installed side by side, as they lie in the repository.
+SITE = Path(__file__).parents[2]
+PACKAGES = ("pile_toolkit", "pipelines", "shards", "tokenizer")
 
 
 def kernel(function: Callable | None = None, **options: Any) -> Any:
@@ -52,10 +55,11 @@ def kernel(function: Callable | None = None, **options: Any) -> Any:
 @functools.cache
 def code_folder() -> Path:
     """Where the machine code of this version of the kernels lies; it exists and can be written."""
-    sources = sorted(path for path in PACKAGE.rglob("*.py") if path.name in ("kernels.py", "tables.py"))
+    files = [path for package in PACKAGES for path in (SITE / package).rglob("*.py")]
+    sources = sorted(path for path in files if path.name in ("kernels.py", "tables.py"))
     version = xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in sources))
     for parent in _parents():
-        folder = parent / "pile-toolkit" / version
+        folder = parent / NAME / version
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryFile(dir=folder):
@@ -80,16 +84,12 @@ def load_once(part: str, use: Callable[[], T], *, seconds: int) -> T:
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
-            reporter().say(f"compiling the {part} kernels of the tokenizer for this machine, once: some {seconds} s")
+            reporter().say(f"compiling the {part} kernels for this machine, once: some {seconds} s")
         used = use()
         ready.touch()
     return used
 
 
 def _parents() -> list[Path]:
-    given = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")]
-    parents = [Path(name) for name in given if name]
-    # Without a home this raises.
-    with contextlib.suppress(RuntimeError):
-        parents.append(Path.home() / ".cache")
-    return parents
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    return [*([Path(given)] if given else []), *user_cache_folders()]

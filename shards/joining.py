@@ -1,0 +1,194 @@
+"""Parts in, one `.bin` out: joined as they are and freed one by one, or read in another order, copies written out.
+
+While parts are joined the disk holds the result and one part. A join that was killed goes on with the first part that
+is still there: one is removed only when its bytes stand in the target, on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import xxhash
+
+from pile_toolkit.core.errors import CorruptData
+from pile_toolkit.core.files import HASH_BLOCK_BYTES, atomic_path, fsync_folder, naming_full_disks, remove
+from pile_toolkit.core.held import refuse_if_displaced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from io import FileIO
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+WRITE_BUFFER_BYTES = 1 << 20
+# Hashed and then copied at once: little enough that it is read from the disk once.
+COPY_BLOCK_BYTES = 16 << 20
+PLACES_AT_ONCE = 1 << 16
+# The kernel or the file system cannot copy between these two files: then we do.
+_NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
+
+
+class Part(NamedTuple):
+    """A finished part of a `.bin` and its bytes, which are known when the file itself is gone."""
+
+    path: Path
+    bytes: int
+
+
+def join_parts(parts: Sequence[Part], target: Path) -> str:
+    """Appends the parts to `target` in their order, each removed when it is; returns the XXH3-128 of the whole.
+
+    The system copies, sharing blocks where the file system can; where it refuses, bytes pass through here. After a kill
+    the same call completes what there is. Raises CorruptData where a part has other bytes, or is missing, and DiskFull.
+    """
+    first = next((number for number, part in enumerate(parts) if part.path.exists()), len(parts))
+    if first == 0 and parts and _adopt(parts[0], target):
+        first = 1
+    joined_bytes, hasher = sum(part.bytes for part in parts[:first]), xxhash.xxh3_128()
+    if first and (not target.exists() or target.stat().st_size < joined_bytes):
+        raise _damaged(target, f"gone or shorter than the {joined_bytes:,} bytes that were joined")
+    needs_bytes = sum(part.bytes for part in parts[first:])
+    with naming_full_disks(target, needs_bytes=needs_bytes), target.open("r+b" if first else "wb", buffering=0) as file:
+        # What was appended of a part that is still there is appended again.
+        file.truncate(joined_bytes)
+        _hash(file, joined_bytes, hasher)
+        for part in parts[first:]:
+            with _open_part(part) as source:
+                _append(source, file, part.bytes, hasher)
+            os.fsync(file.fileno())
+            refuse_if_displaced()
+            part.path.unlink()
+    return hasher.hexdigest()
+
+
+def _adopt(part: Part, target: Path) -> bool:
+    """Makes the first part the beginning of the target, without a copy; False where the file system has no links."""
+    _open_part(part).close()
+    remove(target)
+    try:
+        os.link(part.path, target)
+    except OSError:
+        return False
+    fsync_folder(target.parent)
+    part.path.unlink()
+    return True
+
+
+def _open_part(part: Part) -> FileIO:
+    try:
+        file = part.path.open("rb", buffering=0)
+    except FileNotFoundError as error:
+        # A successor that took the root over has joined it.
+        refuse_if_displaced()
+        raise _damaged(part.path, "gone") from error
+    found_bytes = os.fstat(file.fileno()).st_size
+    if found_bytes != part.bytes:
+        file.close()
+        raise _damaged(part.path, f"{found_bytes:,} bytes long, it was written with {part.bytes:,}")
+    return file
+
+
+def _damaged(path: Path, what: str) -> CorruptData:
+    work = next((folder for folder in path.parents if folder.name.startswith(".work-")), path.parent)
+    return CorruptData(f"{path}, a part of shards that are being written, is {what}", hint=f"rm -r {work}, then again")
+
+
+def _append(source: FileIO, joined: FileIO, source_bytes: int, hasher: xxhash.xxh3_128) -> None:
+    for start in range(0, source_bytes, COPY_BLOCK_BYTES):
+        block_bytes = min(COPY_BLOCK_BYTES, source_bytes - start)
+        source.seek(start)
+        if _hash(source, block_bytes, hasher) < block_bytes:
+            raise OSError(errno.EIO, "a part became shorter while it was read", source.name)
+        source.seek(start)
+        _copy(source, joined, block_bytes)
+        end = joined.tell()
+        begin_write_back(joined.fileno(), end - block_bytes, end)
+
+
+def begin_write_back(descriptor: int, start: int, stop: int) -> None:
+    """Has the system begin to write these bytes of a file to the disk, so that nobody waits for all of them at its end.
+
+    Linux does that with what it is told that nobody needs; what is not on the disk yet stays in memory.
+    """
+    with contextlib.suppress(OSError):
+        os.posix_fadvise(descriptor, start, stop - start, os.POSIX_FADV_DONTNEED)
+
+
+def _hash(file: FileIO, wanted_bytes: int, hasher: xxhash.xxh3_128) -> int:
+    """Hashes bytes from where the file stands, and returns how many there were of those wanted."""
+    buffer = memoryview(bytearray(min(HASH_BLOCK_BYTES, wanted_bytes)))
+    left_bytes = wanted_bytes
+    while left_bytes and (got := file.readinto(buffer[:left_bytes])):
+        hasher.update(buffer[:got])
+        left_bytes -= got
+    return wanted_bytes - left_bytes
+
+
+def _copy(source: FileIO, joined: FileIO, wanted_bytes: int) -> None:
+    try:
+        while wanted_bytes and (copied := os.copy_file_range(source.fileno(), joined.fileno(), wanted_bytes)):
+            wanted_bytes -= copied
+    except OSError as error:
+        if error.errno not in _NO_KERNEL_COPY:
+            raise
+    # Both files stand where the system stopped: at the end, or where it refused.
+    while wanted_bytes and (block := source.read(wanted_bytes)):
+        wanted_bytes -= len(block)
+        rest = memoryview(block)
+        while rest:
+            rest = rest[joined.write(rest) :]
+
+
+def write_copies(
+    parts: Sequence[Part], target: Path, *, pointers: NDArray[np.int64], sizes_bytes: NDArray[np.int64]
+) -> str:
+    """Writes what lies at `pointers` of the joined parts, one after the other, atomically; returns its XXH3-128.
+
+    The parts stay, so that a call after a kill can begin again. Raises CorruptData and DiskFull as `join_parts` does.
+    """
+    hasher = xxhash.xxh3_128()
+    with (
+        _mapped(parts) as data,
+        atomic_path(target, needs_bytes=int(sizes_bytes.sum())) as temporary,
+        temporary.open("wb", buffering=WRITE_BUFFER_BYTES) as file,
+    ):
+        for number, start, stop in _places(parts, pointers, sizes_bytes):
+            document = data[number][start:stop]
+            hasher.update(document)
+            file.write(document)
+            # The map cannot be closed while a piece of it is held.
+            document.release()
+    return hasher.hexdigest()
+
+
+def _places(
+    parts: Sequence[Part], pointers: NDArray[np.int64], sizes_bytes: NDArray[np.int64]
+) -> Iterator[tuple[int, int, int]]:
+    """(part, start in it, end in it) of each document."""
+    bounds = np.cumsum([0, *(part.bytes for part in parts)], dtype=np.int64)
+    # Some at a time: of all copies of the Pile these lists would be 20 GB.
+    for first in range(0, len(pointers), PLACES_AT_ONCE):
+        some = pointers[first : first + PLACES_AT_ONCE]
+        numbers = np.searchsorted(bounds, some, "right") - 1
+        starts = some - bounds[numbers]
+        stops = starts + sizes_bytes[first : first + PLACES_AT_ONCE]
+        yield from zip(numbers.tolist(), starts.tolist(), stops.tolist(), strict=True)
+
+
+@contextlib.contextmanager
+def _mapped(parts: Sequence[Part]) -> Iterator[list[memoryview]]:
+    with contextlib.ExitStack() as stack:
+        views = []
+        for part in parts:
+            with _open_part(part) as file:
+                mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            # At random places, so that reading ahead would read all of it for every document.
+            mapped.madvise(mmap.MADV_RANDOM)
+            views.append(stack.enter_context(memoryview(mapped)))
+        yield views

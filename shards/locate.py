@@ -1,0 +1,88 @@
+"""Places in documents in, the samples of a training order that hold them out: which step of a run saw a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from shards.find import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from shards.dataset import TokenDataset
+    from shards.find import Occurrence
+    from shards.index import SampleIndex
+
+
+class FoundText(msgspec.Struct, frozen=True, kw_only=True):
+    """Places of a token sequence, and the samples of an order that hold them; `steps` where a batch size is known."""
+
+    found: Found
+    samples: list[FoundSample]
+    steps: list[int] | None
+
+
+class FoundSample(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample that holds ids of an occurrence, numbered as in the list; `start` to `stop` are places in the sample.
+
+    Where the sample's edge cuts the occurrence, `whole` is false, and the neighbouring sample has the rest.
+    """
+
+    occurrence: int
+    sample: int
+    start: int
+    stop: int
+    whole: bool
+
+
+def samples_holding(
+    index: SampleIndex, occurrences: Sequence[Occurrence], *, samples: int | None = None, limit: int = 100
+) -> list[FoundSample]:
+    """The first `limit` samples, of the first `samples` of the order, that hold an occurrence or a part of one."""
+    places: dict[int, list[tuple[int, int, int]]] = {}
+    for number, occurrence in enumerate(occurrences):
+        for entry in _entries(index.dataset, occurrence):
+            places.setdefault(entry, []).append((number, occurrence.start, occurrence.stop))
+    found: list[FoundSample] = []
+    for sample in _candidates(index, list(places), samples):
+        offset = 0
+        for sequence, start, stop in index.pieces(sample):
+            for number, first, last in places.get(sequence, ()):
+                low, high = max(first, start), min(last, stop)
+                if low < high:
+                    whole = (low, high) == (first, last)
+                    at = offset + low - start
+                    found.append(
+                        FoundSample(occurrence=number, sample=sample, start=at, stop=at + high - low, whole=whole)
+                    )
+            offset += stop - start
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _entries(dataset: TokenDataset, occurrence: Occurrence) -> list[int]:
+    """All entries of the index that read the same stored document."""
+    row = occurrence.sequence
+    same = (dataset.pointers == dataset.pointers[row]) & (dataset.sizes == dataset.sizes[row])
+    return np.flatnonzero(same).tolist()
+
+
+def _candidates(index: SampleIndex, sequences: list[int], samples: int | None) -> Iterator[int]:
+    """Numbers of samples, in order, among which are all that read one of these sequences."""
+    count = len(index) if samples is None else min(samples, len(index))
+    if index.arrays is None:
+        # An order that is computed sample by sample is looked through sample by sample.
+        yield from range(count)
+        return
+    positions = np.flatnonzero(np.isin(index.arrays.doc_idx, sequences))
+    starts = index.arrays.sample_idx[:, 0]
+    # Sample k reads the documents from its own start to that of the next, both included.
+    firsts = np.searchsorted(starts[1:], positions, side="left")
+    lasts = np.searchsorted(starts[:-1], positions, side="right")
+    rows = {row for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True) for row in range(first, last)}
+    shuffled = index.arrays.shuffle_idx[:count]
+    yield from np.flatnonzero(np.isin(shuffled, np.fromiter(rows, np.int64, len(rows)))).tolist()
