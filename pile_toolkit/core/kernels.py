@@ -56,7 +56,7 @@ def kernel(function: Callable | None = None, **options: Any) -> Any:
 def code_folder() -> Path:
     """Where the machine code of this version of the kernels lies; it exists and can be written."""
     files = [path for package in PACKAGES for path in (SITE / package).rglob("*.py")]
-    sources = sorted(path for path in files if path.name in ("kernels.py", "tables.py"))
+    sources = sorted(path for path in files if path.name in ("kernels.py", "tables.py", "limits.py"))
     version = xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in sources))
     for parent in _parents():
         folder = parent / NAME / version

@@ -183,7 +183,8 @@ class SampleIndex:
         Raises IndexError where a number is past the last sample, or negative.
         """
         numbers = np.asarray(numbers, np.int64)
-        if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < self._order.limit:
+        # As unsigned integers negative ones are the largest: one look at each number instead of two.
+        if len(numbers) and int(numbers.view(np.uint64).max()) >= self._order.limit:
             raise IndexError(f"samples {numbers.min()} to {numbers.max()} of an index of {self._order.limit:,}")
         return self._order.starts(numbers)
 

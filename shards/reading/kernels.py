@@ -7,40 +7,16 @@ of its array before it is read, so that no index, however wrong, leads outside.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import extending, types
-from numba.core import cgutils
 
+from pile_toolkit.core.bits.kernels import prefetch
 from pile_toolkit.core.kernels import kernel
-
-# For type checkers an intrinsic would still take the compiler's context as its first argument.
-intrinsic: Any = extending.intrinsic
 
 # Asked for of a piece, 64 bytes each: a sample of 2,049 ids of two bytes; the processor itself follows further on.
 _LINES = 64
 _LINE_BYTES = 64
 # The sequences of a sample looked up beforehand; most samples have fewer.
 _SEQUENCES = 4
-
-
-@intrinsic
-def prefetch(_context, array, offset):
-    """Asks for the cache line of an item, and does not wait for it."""
-
-    def codegen(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
-        flag = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        # For reading, to be kept in all caches, data and not code.
-        builder.call(function, [address, flag(0), flag(3), flag(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen
 
 
 @kernel

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pile_toolkit.core.bits.kernels import load64, trailing_zeros
 from pile_toolkit.core.kernels import kernel
-from tokenizer.bits.kernels import load64, trailing_zeros
 from tokenizer.pretokens.kernels import property_at
 from tokenizer.pretokens.tables import CHANGED_BY_NFC
 

@@ -31,8 +31,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from pile_toolkit.core.bits.kernels import address_of, intrinsic, ones, trailing_zeros
 from pile_toolkit.core.kernels import kernel
-from tokenizer.bits.kernels import address_of, intrinsic, ones, trailing_zeros
 from tokenizer.pretokens.tables import CHANGED_BY_NFC, LETTER, NUMBER, PAGE_BITS, WHITE
 
 # Bytes after the end of a text that may be read (and do not matter): a block that begins before it, and the next one.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pile_toolkit.core.bits.kernels import leading_zeros, trailing_zeros
 from pile_toolkit.core.kernels import kernel
-from tokenizer.bits.kernels import leading_zeros, trailing_zeros
 from tokenizer.encoding.limits import RANK_BITS, SYMBOL_BITS
 
 HOLE = -1

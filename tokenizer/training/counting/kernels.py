@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pile_toolkit.core.bits.kernels import load64, prefetch
 from pile_toolkit.core.kernels import kernel
-from tokenizer.bits.kernels import load64
 from tokenizer.pretokens.kernels import find_pretokens
-from tokenizer.training.kernels import prefetch
 
 # Columns of the table; FIRST and SECOND are the bytes, or the hash and the length.
 FIRST, SECOND, COUNT, PLACE = 0, 1, 2, 3

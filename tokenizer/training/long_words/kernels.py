@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pile_toolkit.core.bits.kernels import prefetch
 from pile_toolkit.core.kernels import kernel
-from tokenizer.training.kernels import prefetch
 from tokenizer.training.pairs.kernels import HEADER, count_of
 
 PLACES_AHEAD = 16

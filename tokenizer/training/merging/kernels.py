@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pile_toolkit.core.bits.kernels import prefetch
 from pile_toolkit.core.kernels import kernel
-from tokenizer.training.kernels import prefetch
 from tokenizer.training.long_words.kernels import first_at_least, replace_in_long
 from tokenizer.training.pairs.kernels import (
     COUNT,
