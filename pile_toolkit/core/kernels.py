@@ -47,9 +47,21 @@ def kernel(function: Callable | None = None, **options: Any) -> Any:
     # numba chooses the folder while it decorates; other packages' kernels keep theirs.
     before, config.CACHE_DIR = config.CACHE_DIR, str(code_folder())
     try:
-        return njit(**{"nogil": True, "cache": True, "_nrt": False, **options})(function)
+        compiled = njit(**{"nogil": True, "cache": True, "_nrt": False, **options})(function)
     finally:
         config.CACHE_DIR = before
+    file = compiled._cache._cache_file
+    file.save = functools.partial(_save_alone, file.save)
+    return compiled
+
+
+def _save_alone(save: Callable[[Any, Any], None], key: Any, data: Any) -> None:
+    # numba reads its index, picks a free file name and writes the index again: two processes at once would pick the
+    # same name for different code.
+    with open(code_folder() / "index-lock", "w") as lock:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        save(key, data)
 
 
 @functools.cache

@@ -160,7 +160,8 @@ def test_two_processes_train_and_agree_that_there_is_nothing_left_to_do(copied):
     places = {"cwd": Path(__file__).resolve().parents[2], "env": process_environment() | {"PYTHONPATH": os.getcwd()}}
 
     def started() -> dict[Path, int]:
-        subprocess.run(command, check=True, capture_output=True, **places)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, **places)
+        assert done.returncode == 0, done.stderr
         return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
     first = started()
