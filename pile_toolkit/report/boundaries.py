@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from pile_toolkit import __version__
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import write_bytes
+from pile_toolkit.report.page import render_page
 from tokenizer.show import parts
 
 if TYPE_CHECKING:
@@ -39,18 +38,16 @@ def write_boundaries(path: Path, text: SideBySide, *, title: str) -> None:
 
 def boundaries_page(text: SideBySide, *, title: str) -> str:
     """The whole HTML page."""
-    environment = Environment(
-        loader=PackageLoader("pile_toolkit.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = [text, *text.others]
     text_bytes = [sum(len(token) // 2 for token in one.bytes) for one in shown]
-    environment.filters.update(number=lambda value: f"{value:,}", ratio=lambda value: f"{value:.3f}")
-    return environment.get_template(TEMPLATE).render(
-        title=title, version=__version__, shown=zip(shown, text_bytes, strict=True), elements=elements, colours=COLOURS
+    return render_page(
+        TEMPLATE,
+        filters={"ratio": lambda value: f"{value:.3f}"},
+        title=title,
+        version=__version__,
+        shown=zip(shown, text_bytes, strict=True),
+        elements=elements,
+        colours=COLOURS,
     )
 
 

@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 import pile_toolkit
 from pile_toolkit.core.console import size
 from pile_toolkit.core.files import write_bytes
 from pile_toolkit.report.figures import Figure
+from pile_toolkit.report.page import render_page
 from pile_toolkit.report.plots import Bar, bars
 from pile_toolkit.report.render import percent
 from tokenizer.comparing.results import quoted
@@ -40,23 +39,15 @@ def write_comparison(path: str | Path, comparison: Comparison) -> None:
 
 def page(comparison: Comparison) -> str:
     """The whole HTML page."""
-    environment = Environment(
-        loader=PackageLoader("pile_toolkit.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=lambda value: f"{value:,}", quotient=quotient, size=size, quoted=quoted)
-    rendered = environment.get_template(TEMPLATE).render(
+    return render_page(
+        TEMPLATE,
+        filters={"quotient": quotient, "size": size, "quoted": quoted},
         comparison=comparison,
         names=short_names(comparison.encoders),
         charts=charts(comparison),
         percent=percent,
         version=pile_toolkit.__version__,
     )
-    # The template begins with its macros, which leave empty lines.
-    return rendered.lstrip() + "\n"
 
 
 def charts(comparison: Comparison) -> list[Figure]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pile_toolkit.core.console import SILENT, size
 from pile_toolkit.core.files import hash_file, write_bytes
@@ -21,8 +20,11 @@ from pile_toolkit.core.stages import StageResult, finished
 from pile_toolkit.report import figures
 from pile_toolkit.report.finished import finished_stages
 from pile_toolkit.report.gather import gather
+from pile_toolkit.report.page import render_page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pile_toolkit.core.console import Reporter
     from pile_toolkit.report import data
 
@@ -70,28 +72,20 @@ def write_report(root: str | Path, *, reporter: Reporter = SILENT) -> ReportResu
 
 def page(report: data.Report) -> str:
     """The whole HTML page."""
-    environment = Environment(
-        loader=PackageLoader("pile_toolkit.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=lambda value: f"{value:,}",
-        size=size,
-        percent=percent,
-        mean=lambda total, count: f"{round(total / count):,}" if count else "–",
-        duration=duration,
-        excerpt=excerpt,
-        token=token,
-        pretty=lambda value: msgspec.json.format(msgspec.json.encode(value), indent=1).decode(),
-    )
+    filters: dict[str, Callable] = {
+        "size": size,
+        "percent": percent,
+        "mean": lambda total, count: f"{round(total / count):,}" if count else "–",
+        "duration": duration,
+        "excerpt": excerpt,
+        "token": token,
+        "pretty": lambda value: msgspec.json.format(msgspec.json.encode(value), indent=1).decode(),
+    }
     stages: dict[str, list[data.Stage]] = {}
     for stage in report.stages:
         stages.setdefault(stage.stage, []).append(stage)
-    return environment.get_template(TEMPLATE).render(
-        report=report, stages=stages, headline=headline(report), figures=figures
+    return render_page(
+        TEMPLATE, filters=filters, report=report, stages=stages, headline=headline(report), figures=figures
     )
 
 

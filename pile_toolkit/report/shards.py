@@ -8,12 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 import pile_toolkit
 from pile_toolkit.core.console import size
 from pile_toolkit.core.files import write_bytes
 from pile_toolkit.report.figures import Figure
+from pile_toolkit.report.page import render_page
 from pile_toolkit.report.plots import Bar, Bin, bars, histogram
 from pile_toolkit.report.render import compact, percent
 from tokenizer.comparing.results import quoted
@@ -35,23 +34,15 @@ def write_shard_page(path: str | Path, study: ShardStudy) -> None:
 
 def shard_page(study: ShardStudy) -> str:
     """The whole HTML page."""
-    environment = Environment(
-        loader=PackageLoader("pile_toolkit.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=lambda value: f"{value:,}", size=size, quoted=quoted, compact=compact)
-    rendered = environment.get_template(TEMPLATE).render(
+    return render_page(
+        TEMPLATE,
+        filters={"size": size, "quoted": quoted, "compact": compact},
         study=study,
         figures=charts(study),
         epochs={row.slug: row.epochs for row in study.run.components} if study.run else {},
         percent=percent,
         version=pile_toolkit.__version__,
     )
-    # The template begins with its macros, which leave empty lines.
-    return rendered.lstrip() + "\n"
 
 
 def charts(study: ShardStudy) -> dict[str, list[Figure]]:
