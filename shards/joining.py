@@ -41,30 +41,59 @@ class Part(NamedTuple):
     bytes: int
 
 
-def join_parts(parts: Sequence[Part], target: Path) -> str:
-    """Appends the parts to `target` in their order, each removed when it is; returns the XXH3-128 of the whole.
+class Joiner:
+    """Appends parts to `target` in their order as they come, each removed when its bytes stand there.
 
     The system copies, sharing blocks where the file system can; where it refuses, bytes pass through here. After a kill
-    the same call completes what there is. Raises CorruptData where a part has other bytes, or is missing, and DiskFull.
+    another one is given the same parts from the first on, those that are gone too, and completes what there is.
     """
-    first = next((number for number, part in enumerate(parts) if part.path.exists()), len(parts))
-    if first == 0 and parts and _adopt(parts[0], target):
-        first = 1
-    joined_bytes, hasher = sum(part.bytes for part in parts[:first]), xxhash.xxh3_128()
-    if first and (not target.exists() or target.stat().st_size < joined_bytes):
-        raise _damaged(target, f"gone or shorter than the {joined_bytes:,} bytes that were joined")
-    needs_bytes = sum(part.bytes for part in parts[first:])
-    with naming_full_disks(target, needs_bytes=needs_bytes), target.open("r+b" if first else "wb", buffering=0) as file:
-        # What was appended of a part that is still there is appended again.
-        file.truncate(joined_bytes)
-        _hash(file, joined_bytes, hasher)
-        for part in parts[first:]:
-            with _open_part(part) as source:
-                _append(source, file, part.bytes, hasher)
-            os.fsync(file.fileno())
-            refuse_if_displaced()
-            part.path.unlink()
-    return hasher.hexdigest()
+
+    def __init__(self, target: Path) -> None:
+        self.bytes = 0
+        self._target, self._hasher = target, xxhash.xxh3_128()
+        self._file: FileIO | None = None
+
+    def append(self, part: Part) -> None:
+        """The next part. Raises CorruptData where it has other bytes, or is missing, and DiskFull."""
+        begun = self._file is not None
+        if not begun and not part.path.exists():
+            # Those at the front that are gone stand in the target already.
+            self.bytes += part.bytes
+            return
+        with naming_full_disks(self._target, needs_bytes=part.bytes):
+            if begun or self.bytes or not _adopt(part, self._target):
+                self._copy(part)
+            self.bytes += part.bytes
+            self._opened()
+
+    def finish(self) -> str:
+        """The XXH3-128 of all parts, which are in the target; closed, it takes no more."""
+        self._opened()
+        self.close()
+        return self._hasher.hexdigest()
+
+    def close(self) -> None:
+        """Closes the target as it is."""
+        if self._file is not None:
+            self._file.close()
+
+    def _copy(self, part: Part) -> None:
+        file = self._opened()
+        with _open_part(part) as source:
+            _append(source, file, part.bytes, self._hasher)
+        os.fsync(file.fileno())
+        refuse_if_displaced()
+        part.path.unlink()
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            if self.bytes and (not self._target.exists() or self._target.stat().st_size < self.bytes):
+                raise _damaged(self._target, f"gone or shorter than the {self.bytes:,} bytes that were joined")
+            self._file = self._target.open("r+b" if self.bytes else "wb", buffering=0)
+            # What was appended of a part that is still there is appended again.
+            self._file.truncate(self.bytes)
+            _hash(self._file, self.bytes, self._hasher)
+        return self._file
 
 
 def _adopt(part: Part, target: Path) -> bool:

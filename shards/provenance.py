@@ -14,6 +14,7 @@ import numpy as np
 
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path
+from pile_toolkit.core.tables import arrow_array, numbers
 from shards.format import index_path, read_index
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def write_provenance(
     names = {"components": msgspec.json.encode(list(components)), "files": msgspec.json.encode(dict(files))}
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in COLUMNS.items()], metadata=names)
     # One batch, so that every column is one piece of memory when it is read.
-    batch = pa.record_batch([pa.array(values) for values in columns.values()], schema=schema)
+    batch = pa.record_batch([arrow_array(values) for values in columns.values()], schema=schema)
     with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
         out.write_batch(batch)
 
@@ -155,7 +156,7 @@ def _column(path: Path, name: str, batches: list) -> NDArray:
             f"{path}: column {name} is {kind} with {nulls:,} nulls, it must be {COLUMNS[name]} with none",
             hint="write the shards again",
         )
-    return values.to_numpy(zero_copy_only=True)
+    return numbers(values)
 
 
 def _names(path: Path, metadata: Mapping[bytes, bytes], key: bytes, kind: type[T]) -> Any:

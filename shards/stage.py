@@ -23,10 +23,10 @@ from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import OutputFile, StageKey, describe, publish, read_manifest, withdraw
 from pile_toolkit.core.plan import SPLITS, Plan, file_tasks, read_file_rows
 from pile_toolkit.core.stages import StageResult, finished, stage_result
-from pile_toolkit.core.tasks import Workers, run_tasks, work_folder
+from pile_toolkit.core.tasks import Workers, run_tasks, starting_order, work_folder
 from shards.encoder import CarriedEncoder
 from shards.format import write_index
-from shards.joining import Part, join_parts, write_copies
+from shards.joining import Joiner, Part, write_copies
 from shards.provenance import write_provenance
 from shards.writer import assemble_index, open_part, stored_pointers
 
@@ -104,12 +104,10 @@ def write_shards_of_plan(
     plan = Plan.read(root)
     tasks = file_tasks(plan, "part", CarriedEncoder(encoder))
     with work_folder(folder, key, needs_bytes=_needs_bytes(plan, tasks, encoder, materialize)) as work:
-        # The largest first, so that no worker begins it when the others are done; the order of parts is that of tasks.
-        largest_first = sorted(tasks, key=lambda task: -task.size)
         workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
-        run_tasks(encode_file, largest_first, work=work, workers=workers, label="shards", unit="bytes")
-        writer = _ShardsWriter(plan, folder, work, encoder.dtype, materialize)
-        written = {split: row for split in SPLITS if (row := writer.write(split, tasks)) is not None}
+        with contextlib.closing(_ShardsWriter(plan, folder, work, tasks, encoder.dtype, materialize)) as writer:
+            writer.encode(workers)
+            written = {split: row for split in SPLITS if (row := writer.write(split)) is not None}
         counts = {
             "vocab_size": encoder.vocab_size,
             "tokenizer": encoder.hash,
@@ -155,16 +153,57 @@ def encode_file(folder: Path, root: str, component: int, file: int, carried: Car
 
 
 class _ShardsWriter:
-    """Makes the files of splits of finished parts; `outputs` are those made so far."""
+    """Has the parts encoded and makes the files of splits of them; `outputs` are those made so far."""
 
-    def __init__(self, plan: Plan, folder: Path, work: Path, dtype: np.dtype, materialize: bool) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, work: Path, tasks: list[Task], dtype: np.dtype, materialize: bool
+    ) -> None:
         self.outputs: list[OutputFile] = []
-        self._plan, self._folder, self._work = plan, folder, work
+        self._plan, self._folder, self._work, self._tasks = plan, folder, work, tasks
         self._dtype, self._materialize = dtype, materialize
+        # Of splits whose parts are not joined yet.
+        self._joiners = {
+            split: Joiner(self._joined(split))
+            for split in SPLITS
+            if not materialize and not self._record(split).exists()
+        }
+        self._encoded: set[str] = set()
+        self._taken = 0
 
-    def write(self, split: str, tasks: list[Task]) -> dict[str, int] | None:
+    def close(self) -> None:
+        """Closes what is open; the writer is of no use then."""
+        for joiner in self._joiners.values():
+            joiner.close()
+
+    def encode(self, workers: Workers) -> None:
+        """Makes the parts; those at the front are joined while workers are at the others."""
+        begun = starting_order(self._tasks, workers.jobs)
+
+        def take(number: int) -> None:
+            self._encoded.add(begun[number].name)
+            while self._taken < len(self._tasks) and self._tasks[self._taken].name in self._encoded:
+                self._join_parts_of(self._tasks[self._taken])
+                self._taken += 1
+
+        run_tasks(
+            encode_file,
+            begun,
+            work=self._work,
+            workers=workers,
+            label="shards",
+            unit="bytes",
+            on_finished=take,
+        )
+
+    def _join_parts_of(self, task: Task) -> None:
+        for split, joiner in self._joiners.items():
+            sizes = self._sizes(split, task)
+            if sizes is not None:
+                joiner.append(self._part(split, task, sizes))
+
+    def write(self, split: str) -> dict[str, int] | None:
         """Writes the three files of a split and returns the counts of SplitShards, None where it has no documents."""
-        stored = self._read_parts(split, tasks)
+        stored = self._read_parts(split)
         prefix = self._folder / split
         if not stored.parts:
             for suffix in SUFFIXES:
@@ -180,7 +219,7 @@ class _ShardsWriter:
             self.outputs.append(OutputFile(path=name.name, bytes=total_bytes, hash=digest))
             pointers, in_file = stored_pointers(sizes, dtype=self._dtype), sizes
         else:
-            self.outputs.append(self._join(split, stored.parts))
+            self.outputs.append(self._publish_joined(split))
             in_file = stored.sizes
         write_split_index(self._plan, prefix, entries=entries, sizes=sizes, pointers=pointers, dtype=self._dtype)
         self.outputs += [describe(self._folder, with_suffix(prefix, suffix)) for suffix in SUFFIXES[1:]]
@@ -191,26 +230,39 @@ class _ShardsWriter:
             "stored_tokens": int(in_file.sum(dtype="int64")),
         }
 
-    def _read_parts(self, split: str, tasks: list[Task]) -> _Stored:
+    def _read_parts(self, split: str) -> _Stored:
         import numpy as np
 
-        parts, sizes = [], [np.empty(0, np.int32)]
-        for task in tasks:
-            path = self._work / task.name / f"{split}.sizes.npy"
-            if path.exists():
-                sizes.append(np.load(path, allow_pickle=False))
-                part_bytes = int(sizes[-1].sum(dtype=np.int64)) * self._dtype.itemsize
-                parts.append(Part(path.with_name(f"{split}.bin"), part_bytes))
-        return _Stored(parts, np.concatenate(sizes))
+        parts, all_sizes = [], [np.empty(0, np.int32)]
+        for task in self._tasks:
+            sizes = self._sizes(split, task)
+            if sizes is not None:
+                parts.append(self._part(split, task, sizes))
+                all_sizes.append(sizes)
+        return _Stored(parts, np.concatenate(all_sizes))
 
-    def _join(self, split: str, parts: list[Part]) -> OutputFile:
+    def _sizes(self, split: str, task: Task) -> np.ndarray | None:
+        import numpy as np
+
+        path = self._work / task.name / f"{split}.sizes.npy"
+        return np.load(path, allow_pickle=False) if path.exists() else None
+
+    def _part(self, split: str, task: Task, sizes: np.ndarray) -> Part:
+        return Part(self._work / task.name / f"{split}.bin", int(sizes.sum(dtype="int64")) * self._dtype.itemsize)
+
+    def _joined(self, split: str) -> Path:
+        return self._work / f"{split}.bin"
+
+    def _record(self, split: str) -> Path:
+        return self._work / f"{split}.json"
+
+    def _publish_joined(self, split: str) -> OutputFile:
         """The `.bin` of a split. What it is stands in the work folder before it gets its name, because then no part is
         left to tell by whether a file of that name is this one."""
-        joined, final = self._work / f"{split}.bin", self._folder / f"{split}.bin"
-        record = self._work / f"{split}.json"
-        if not record.exists():
-            digest = join_parts(parts, joined)
-            output = OutputFile(path=final.name, bytes=sum(part.bytes for part in parts), hash=digest)
+        joined, record, final = self._joined(split), self._record(split), self._folder / f"{split}.bin"
+        if split in self._joiners:
+            digest = self._joiners[split].finish()
+            output = OutputFile(path=final.name, bytes=self._joiners[split].bytes, hash=digest)
             write_bytes(record, msgspec.json.encode(output))
         output = read_json(record, OutputFile, limit_bytes=RECORD_LIMIT_BYTES)
         if joined.exists():

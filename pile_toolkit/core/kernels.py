@@ -91,6 +91,8 @@ def load_once(part: str, use: Callable[[], T], *, seconds: int) -> T:
     """
     folder = code_folder()
     ready = folder / f"{part}-compiled"
+    if ready.exists():
+        return use()
     with open(folder / "lock", "w") as lock:
         # Some shared file systems have no locks; then processes compile side by side.
         with contextlib.suppress(OSError):

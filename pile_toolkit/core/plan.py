@@ -16,7 +16,7 @@ from pile_toolkit.core.components import read_component
 from pile_toolkit.core.documents import decode_meta, read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.seeds import keyed_columns, text_hash
-from pile_toolkit.core.tables import TableFile, hash_array, joined, write_table
+from pile_toolkit.core.tables import TableFile, arrow_array, hash_array, joined, numbers, write_table
 from pile_toolkit.core.tasks import Task
 
 if TYPE_CHECKING:
@@ -138,15 +138,13 @@ class Plan:
 
     def column(self, name: str) -> np.ndarray:
         """A numeric column: component, file, line, split, copies, bytes or ordinal."""
-        return self._array(name).to_numpy()
+        return numbers(self._array(name))
 
     def with_copies(self, copies: np.ndarray) -> Plan:
         """The same pieces and splits with other copies: uint16, one per row."""
-        import pyarrow as pa
-
         other = Plan(self.root, self.header, self._table, first_row=self.first_row)
         # The columns read so far are those of both.
-        other._arrays = {**self._arrays, "copies": pa.array(copies, pa.uint16())}
+        other._arrays = {**self._arrays, "copies": arrow_array(copies)}
         return other
 
     def rows_of(self, component: int, file: int, split: str | None = None) -> np.ndarray:
@@ -172,9 +170,8 @@ class Plan:
 
     def pieces(self, name: str, rows: np.ndarray) -> list[int | None]:
         """`piece_start` or `piece_end` of some rows."""
-        import pyarrow as pa
-
-        return self._array(name).take(pa.array(rows)).to_pylist()
+        array = self._array(name)
+        return [None] * len(rows) if array.null_count == len(array) else array.take(arrow_array(rows)).to_pylist()
 
     def files(self) -> Iterator[tuple[int, int, Path]]:
         """(component, file, path) of every file the plan may read, in its order."""

@@ -51,6 +51,8 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array:
     if kind == pa.binary(16) and isinstance(values, np.ndarray):
         data = np.ascontiguousarray(values, dtype=np.uint64)
         return pa.FixedSizeBinaryArray.from_buffers(kind, len(data), [None, pa.py_buffer(data)])
+    if isinstance(values, np.ndarray) and str(values.dtype) == str(kind):
+        return arrow_array(values)
     return values if isinstance(values, pa.ChunkedArray) else pa.array(values, type=kind)
 
 
@@ -109,7 +111,7 @@ class TableFile:
         for number, rows in enumerate(self._spans()):
             if self._may_hold(number, values):
                 table = self._read(list(values), [number])
-                equal = [table.column(name).to_numpy() == value for name, value in values.items()]
+                equal = [numbers(joined(table, name)) == value for name, value in values.items()]
                 places = np.flatnonzero(np.logical_and.reduce(equal))
                 if places.size:
                     first = first if end else rows.start + int(places[0])
@@ -190,6 +192,25 @@ def joined(table: pa.Table, name: str) -> pa.Array:
 def read_table(path: Path, schema: pa.Schema, header_type: Any, *, name: str, command: str) -> tuple[Any, pa.Table]:
     """(header, table) of a file, every column in one piece. `name`, `command` and errors are those of TableFile."""
     return TableFile(path, schema, header_type, name=name, command=command).read()
+
+
+def numbers(array: pa.Array) -> np.ndarray:
+    """An array of numbers without nulls, without a copy. The library's own way imports pandas where it is installed."""
+    import numpy as np
+
+    dtype = np.dtype(str(array.type))
+    if not len(array):
+        return np.empty(0, dtype)
+    return np.frombuffer(array.buffers()[1], dtype=dtype)[array.offset : array.offset + len(array)]
+
+
+def arrow_array(values: np.ndarray) -> pa.Array:
+    """Numbers as an array of the same type, without a copy, and as `numbers` without pandas."""
+    import numpy as np
+    import pyarrow as pa
+
+    data = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(data.dtype), len(data), [None, pa.py_buffer(data)])
 
 
 def hash_columns(table: pa.Table, name: str = "text_hash") -> np.ndarray:

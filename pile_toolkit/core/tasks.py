@@ -84,18 +84,50 @@ def run_tasks(
     workers: Workers,
     label: str,
     unit: str,
+    on_finished: Callable[[int], None] | None = None,
 ) -> list[Any]:
     """Results of `function(folder, *arguments)` in the order of `tasks`, those finished before not run again.
 
     The function writes any files into its folder and returns what JSON can hold; both appear at once in `work/<name>`.
-    `label` and `unit` are for the progress, which counts the tasks' sizes.
+    `label` and `unit` are for the progress, which counts the tasks' sizes. `on_finished` is called here with the number
+    of every task that is, those finished before first, while others are still at work.
     """
     with workers.reporter.progress(label, total=sum(task.size for task in tasks), unit=unit) as advance:
-        return _run_tasks(function, tasks, work.resolve(), workers, advance)
+
+        def finished(number: int) -> None:
+            advance(tasks[number].size)
+            if on_finished is not None:
+                on_finished(number)
+
+        return _run_tasks(function, tasks, work.resolve(), workers, finished)
+
+
+def starting_order(tasks: Sequence[Task], jobs: int) -> list[Task]:
+    """The tasks in their order, but one that would outlast all the others, shared by `jobs` workers, before them.
+
+    So the first results are there early, and no worker begins a large task when the others are done.
+    """
+    left = sum(task.size for task in tasks)
+    begun: dict[str, Task] = {}
+    in_order, by_size = iter(tasks), iter(sorted(tasks, key=lambda task: -task.size))
+    following, largest = next(in_order, None), next(by_size, None)
+    while following is not None and largest is not None:
+        chosen = largest if largest.size * jobs >= left else following
+        begun[chosen.name] = chosen
+        left -= chosen.size
+        while following is not None and following.name in begun:
+            following = next(in_order, None)
+        while largest is not None and largest.name in begun:
+            largest = next(by_size, None)
+    return list(begun.values())
 
 
 def _run_tasks(
-    function: Callable[..., Any], tasks: Sequence[Task], work: Path, workers: Workers, advance: Callable[[int], None]
+    function: Callable[..., Any],
+    tasks: Sequence[Task],
+    work: Path,
+    workers: Workers,
+    on_finished: Callable[[int], None],
 ) -> list[Any]:
     results: dict[int, Any] = {}
     waiting = []
@@ -103,11 +135,12 @@ def _run_tasks(
         finished = work / task.name / RESULT
         if finished.exists():
             results[number] = decode_json(finished.read_bytes(), Any, name=str(finished), hint=f"rm -r {work}")
-            advance(task.size)
         else:
             waiting.append(number)
     work.mkdir(parents=True, exist_ok=True)
     _remove_partial(work)
+    for number in results:
+        on_finished(number)
     leases = held_leases()
     arguments = [(function, str(work / tasks[number].name), tasks[number].arguments, leases) for number in waiting]
     try:
@@ -116,7 +149,7 @@ def _run_tasks(
             for position, result in ended:
                 number = waiting[position]
                 results[number] = result
-                advance(tasks[number].size)
+                on_finished(number)
     except WorkerKilled as error:
         names = [tasks[waiting[position]].name for position in error.positions] or _at_work(work, error.processes)
         working_on = f" while working on {', '.join(names)}" if names else ""

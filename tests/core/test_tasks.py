@@ -5,13 +5,15 @@ import os
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pile_toolkit.core import tasks as core_tasks
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import CorruptData, OutOfSpace, TryAgain, WorkerKilled
 from pile_toolkit.core.lease import LEASE, hold_root
 from pile_toolkit.core.manifest import StageKey
-from pile_toolkit.core.tasks import PARTIAL, RESULT, WORK_PREFIX, Task, Workers, work_folder
+from pile_toolkit.core.tasks import PARTIAL, RESULT, WORK_PREFIX, Task, Workers, starting_order, work_folder
 from tests.core import work as functions
 from tests.making import small_disk
 
@@ -218,3 +220,49 @@ def test_the_work_of_another_key_is_removed_and_nothing_else(tmp_path):
     with work_folder(tmp_path, KEY) as work:
         assert list(tmp_path.glob(f"{WORK_PREFIX}*")) == [work]
     assert [path.name for path in tmp_path.iterdir()] == ["00.jsonl.zst"]
+
+
+def test_who_asks_is_told_of_every_finished_task_those_of_before_first(work, log):
+    told = []
+
+    def run(some):
+        workers = Workers(jobs=2, scheduler="process")
+        core_tasks.run_tasks(
+            functions.write_square,
+            some,
+            work=work,
+            workers=workers,
+            label="numbers",
+            unit="files",
+            on_finished=told.append,
+        )
+
+    every = tasks(str(log))
+    run(every[2:3])
+    assert told == [0]
+    told.clear()
+    run(every)
+    assert told[0] == 2
+    assert sorted(told) == [0, 1, 2, 3]
+
+
+def plain_order(sizes, jobs):
+    """The first that is left, but where one is as long as all that is left on so many workers, the largest."""
+    left = dict(enumerate(sizes))
+    while left:
+        largest = min(left, key=lambda number: (-left[number], number))
+        number = largest if left[largest] * jobs >= sum(left.values()) else min(left)
+        del left[number]
+        yield number
+
+
+@given(sizes=st.lists(st.integers(0, 9), max_size=12), jobs=st.integers(1, 4))
+def test_tasks_begin_in_order_but_those_that_would_outlast_the_rest_before(sizes, jobs):
+    some = [Task(str(number), (), size=size) for number, size in enumerate(sizes)]
+    assert [int(task.name) for task in starting_order(some, jobs)] == list(plain_order(sizes, jobs))
+
+
+def test_a_large_last_file_is_begun_first_and_equal_ones_in_their_order():
+    names = [task.name for task in starting_order([Task(name, (), size=len(name)) for name in ("a", "b", "cccc")], 2)]
+    assert names == ["cccc", "a", "b"]
+    assert [task.name for task in starting_order([Task(name, ()) for name in "abcdef"], 3)] == list("abcdef")

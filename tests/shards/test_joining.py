@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import shards.joining
 from pile_toolkit.core.errors import CorruptData
-from shards.joining import Part, join_parts, write_copies
+from shards.joining import Joiner, Part, write_copies
 
 
 class Killed(BaseException):
@@ -27,6 +28,14 @@ def written(folder, contents):
         parts.append(Part(folder / f"{number}.bin", len(content)))
         parts[-1].path.write_bytes(content)
     return parts
+
+
+def join_parts(parts, target):
+    with contextlib.closing(Joiner(target)) as joiner:
+        for part in parts:
+            joiner.append(part)
+        assert joiner.bytes == sum(part.bytes for part in parts)
+        return joiner.finish()
 
 
 def digest(contents):

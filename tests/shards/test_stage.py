@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ import shards.stage
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest
 from pile_toolkit.core.plan import PLAN_FILE, SPLITS, Plan
+from pile_toolkit.core.tasks import PARTIAL
 from shards.encoder import CarriedEncoder, _arrived, refuse_other_tokenizer, tokenizer_of_shards
 from shards.format import data_path, index_path, read_index
-from shards.joining import join_parts
 from shards.provenance import provenance_path, read_provenance
 from shards.stage import write_shards_of_plan
 from tests.making import make_plan, write_component
@@ -31,6 +32,18 @@ FILES = {
 
 class Killed(BaseException):
     """Ends a stage where a kill would."""
+
+
+class CountingEncoder(ByteEncoder):
+    """Remembers the texts that it encoded."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts = []
+
+    def encode_batch(self, texts, *, threads=1):
+        self.texts += texts
+        return super().encode_batch(texts, threads=threads)
 
 
 @pytest.fixture
@@ -61,6 +74,14 @@ def plain_sequences(root, split):
         name, line = place.split(":")
         rows.append(([*FILES[slug][name][int(line) - 1].encode(), 256], f"{slug}/{place}", copy))
     return rows
+
+
+def stored_texts(root):
+    """The text of every document of the plan that has a copy, once each."""
+    plan = Plan.read(root)
+    ids = [plan.document_id(row) for row in np.flatnonzero(plan.column("copies")).tolist()]
+    places = [(*place.split("/"),) for place in ids]
+    return [FILES[slug][place.split(":")[0]][int(place.split(":")[1]) - 1] for slug, place in places]
 
 
 def read_plainly(prefix):
@@ -165,7 +186,9 @@ def test_copies_are_written_out_or_not_as_asked_the_last_time(root):
 
 
 @pytest.mark.parametrize("materialize", [False, True])
-@pytest.mark.parametrize("place", ["join_parts", "write_copies", "write_bytes", "write_index", "publish"])
+@pytest.mark.parametrize(
+    "place", ["Joiner.append", "Joiner.finish", "write_copies", "write_bytes", "write_index", "publish"]
+)
 @pytest.mark.parametrize("call", [1, 2])
 @pytest.mark.parametrize("done", [False, True])
 def test_a_stage_killed_between_any_two_steps_is_completed_with_the_same_bytes(
@@ -175,7 +198,9 @@ def test_a_stage_killed_between_any_two_steps_is_completed_with_the_same_bytes(
     undisturbed = contents(root)
     for path in (root / "shards").iterdir():
         path.unlink()
-    real, calls = getattr(shards.stage, place), []
+    *owner, name = place.split(".")
+    owner = getattr(shards.stage, owner[0]) if owner else shards.stage
+    real, calls, encoder = getattr(owner, name), [], CountingEncoder()
 
     def killed(*arguments, **options):
         calls.append(place)
@@ -187,16 +212,15 @@ def test_a_stage_killed_between_any_two_steps_is_completed_with_the_same_bytes(
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.stage, place, killed)
+        patch.setattr(owner, name, killed)
         try:
-            write_shards_of_plan(root, ByteEncoder(), materialize=materialize)
+            write_shards_of_plan(root, encoder, materialize=materialize)
         except Killed:
             assert done or read_manifest(root / "shards") is None
-    # What was encoded is not encoded again.
-    encoder = ByteEncoder()
-    encoder.encode_batch = None
     write_shards_of_plan(root, encoder, materialize=materialize)
     assert contents(root) == undisturbed
+    # What was encoded is not encoded again.
+    assert sorted(encoder.texts) == sorted(stored_texts(root))
 
 
 def test_a_bin_that_was_changed_while_its_stage_was_down_is_not_published(root, monkeypatch):
@@ -214,17 +238,19 @@ def test_a_bin_that_was_changed_while_its_stage_was_down_is_not_published(root, 
     assert ".work-" in error.value.hint
 
 
-def test_parts_are_gone_when_the_shards_are_there(root, monkeypatch):
-    left = []
+def test_a_part_is_joined_and_gone_before_the_next_ones_are_encoded(root):
+    class Looking(CountingEncoder):
+        parts_left: ClassVar[list[int]] = []
 
-    def look(parts, target):
-        digest = join_parts(parts, target)
-        left.append([part.path.exists() for part in parts])
-        return digest
+        def encode_batch(self, texts, *, threads=1):
+            found = (root / "shards").glob(".work-*/part-*/*.bin")
+            self.parts_left.append(sum(PARTIAL not in str(path) for path in found))
+            return super().encode_batch(texts, threads=threads)
 
-    monkeypatch.setattr(shards.stage, "join_parts", look)
-    write_shards_of_plan(root, ByteEncoder())
-    assert left == [[False] * 3, [False] * 3]
+    write_shards_of_plan(root, Looking())
+    # Three files, each of two splits.
+    assert len(Looking.parts_left) == 6
+    assert set(Looking.parts_left) == {0}
 
 
 def test_a_split_that_is_empty_now_leaves_no_files_of_before(root):
