@@ -19,7 +19,7 @@ from shards.index.cache import cache_key, cached_arrays
 from shards.index.megatron import megatron_arrays, samples_before_last
 from shards.index.neox import neox_arrays
 from shards.index.stateless import StatelessOrder, epoch_table
-from shards.reading.reader import IN_ORDER, SampleReader
+from shards.reading.reader import SampleReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,12 +234,18 @@ class SampleIndex:
 
         In the data set's type unless `dtype` is given; `out` is filled and returned where given. Raises as `starts`.
         """
+        if self.arrays is not None:
+            return self._reader.shuffled(np.asarray(numbers, np.int64), out=out, dtype=dtype)
         return self._reader.batch(self.starts(numbers), out=out, dtype=dtype)
 
     @functools.cached_property
     def _reader(self) -> SampleReader:
-        doc_idx = IN_ORDER if self.arrays is None else self.arrays.doc_idx
-        return SampleReader(self.dataset, sequence_length=self.sequence_length, doc_idx=doc_idx)
+        if self.arrays is None:
+            return SampleReader(self.dataset, sequence_length=self.sequence_length)
+        doc_idx, sample_idx, shuffle_idx = self.arrays
+        return SampleReader(
+            self.dataset, sequence_length=self.sequence_length, doc_idx=doc_idx, arrays=(sample_idx, shuffle_idx)
+        )
 
     def provenance(self, number: int) -> list[Origin]:
         """(component, document id, token range) of each piece of a sample, in order.

@@ -96,6 +96,38 @@ def gather_batch(ids, sizes, pointers, doc_idx, starts, length, target):
 
 
 @kernel
+def find_starts(sample_idx, shuffle_idx, numbers, starts):
+    """Row k of `starts` becomes where sample `numbers[k]` begins; returns how many, -1 where there is no such number.
+
+    `sample_idx` is flat. Fewer than all where `shuffle_idx` leads outside of it: that row becomes (-1, -1). Of each
+    array the items of the whole batch are asked for before the first one is needed.
+    """
+    for number in numbers:
+        if not 0 <= number < shuffle_idx.size:
+            return -1
+        prefetch(shuffle_idx, number)
+    for number in numbers:
+        prefetch(sample_idx, 2 * np.int64(shuffle_idx[number]))
+    for place in range(numbers.size):
+        row = np.int64(shuffle_idx[numbers[place]])
+        if not 0 <= row < sample_idx.size // 2:
+            starts[place, 0] = starts[place, 1] = -1
+            return place
+        starts[place, 0] = sample_idx[2 * row]
+        starts[place, 1] = sample_idx[2 * row + 1]
+    return numbers.size
+
+
+@kernel
+def gather_shuffled(ids, sizes, pointers, doc_idx, sample_idx, shuffle_idx, numbers, starts, length, target):
+    """As `gather_batch`, of the samples whose places `find_starts` finds; what that returns where not all are found."""
+    found = find_starts(sample_idx, shuffle_idx, numbers, starts)
+    if found < numbers.size:
+        return found
+    return gather_batch(ids, sizes, pointers, doc_idx, starts, length, target)
+
+
+@kernel
 def _ask_for_places(sizes, pointers, doc_idx, starts):
     for number in range(starts.shape[0]):
         position = np.int64(starts[number, 0])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # What stands for all sequences in the order they have.
 IN_ORDER = np.empty(0, np.int32)
+NO_SAMPLES = (np.empty((0, 2), np.int64), np.empty(0, np.int64))
 # After a batch that waited for the disk, so many are announced to the system before they are read.
 ANNOUNCED_BATCHES = 256
 # Further pieces of a batch of very short documents are read unannounced.
@@ -30,12 +31,20 @@ class SampleReader:
     the order of the `.idx`, over and over. Threads may share a reader. Nothing is written anywhere.
     """
 
-    def __init__(self, dataset: TokenDataset, *, sequence_length: int, doc_idx: NDArray = IN_ORDER) -> None:
-        """`doc_idx` is int32 or int64 [positions], a mapped file too."""
+    def __init__(
+        self,
+        dataset: TokenDataset,
+        *,
+        sequence_length: int,
+        doc_idx: NDArray = IN_ORDER,
+        arrays: tuple[NDArray, NDArray] = NO_SAMPLES,
+    ) -> None:
+        """`doc_idx` is int32 or int64 [positions], a mapped file too; `arrays` are (sample_idx, shuffle_idx)."""
         self.dataset = dataset
         self.length = sequence_length + 1
         # Only the type is said again: an index that is a subclass, as np.memmap, takes numba ten times as long to see.
         self._doc_idx = doc_idx.view(np.ndarray)
+        self._sample_idx, self._shuffle_idx = (array.reshape(-1).view(np.ndarray) for array in arrays)
         self._to_announce = 0
 
     def sample(self, position: int, offset: int) -> NDArray:
@@ -57,19 +66,26 @@ class SampleReader:
     @functools.cached_property
     def _kernels(self) -> Any:
         # numba takes 0.6 s to import, which only those who read need to pay, and once.
+        from pile_toolkit.core.kernels import load_once
         from shards.reading import kernels
 
-        return kernels
+        dataset, length = self.dataset, self.length
+        arrays = dataset.ids, dataset.sizes, dataset.pointers, self._doc_idx
+        none, no_starts = np.empty(0, np.int64), np.empty((0, 2), np.int64)
 
-    def _sequence(self, position: int) -> int:
-        positions, sequences = len(self._doc_idx), len(self.dataset)
-        if positions == 0 and sequences > 0 and position >= 0:
-            return position % sequences
-        if 0 <= position < positions:
-            sequence = self._doc_idx.item(position)
-            if 0 <= sequence < sequences:
-                return sequence
-        raise self._outside(position, 0)
+        def use() -> None:
+            kernels.locate(*arrays, -1, 0, length)
+            kernels.gather(*arrays, -1, 0, length, np.empty(0, dataset.dtype), 0)
+            kernels.find_pieces(*arrays, no_starts, length, no_starts)
+            for out in (np.empty(0, dataset.dtype), none):
+                kernels.gather_batch(*arrays, no_starts, length, out)
+                if self._shuffle_idx.size:
+                    order = self._sample_idx, self._shuffle_idx
+                    kernels.gather_shuffled(*arrays, *order, none, no_starts, length, out)
+
+        used = [dataset.ids, self._doc_idx, *([self._sample_idx, self._shuffle_idx] if self._shuffle_idx.size else [])]
+        load_once("-".join(["reading", *(str(array.dtype) for array in used)]), use, seconds=10)
+        return kernels
 
     def batch(self, starts: NDArray, *, out: NDArray | None = None, dtype: DTypeLike | None = None) -> NDArray:
         """The ids of the samples from `starts` [samples, 2] on: [samples, sequence_length + 1], without Python's lock.
@@ -92,6 +108,39 @@ class SampleReader:
         # The system takes a mapped file to be read in a row, and fetches 128 KiB for each 4 that are missing, one after
         # the other: announced, a batch of 32 samples comes in 1 ms instead of 25 and costs 0.5 MB instead of 40. In
         # memory already, announcing would take as long as reading.
+        if _disk_waits() > waits:
+            self._to_announce = ANNOUNCED_BATCHES
+        return out
+
+    def shuffled(self, numbers: NDArray[np.int64], *, out: NDArray | None, dtype: DTypeLike | None) -> NDArray:
+        """As `batch`, of the samples with these numbers in the order of `arrays`, looked up without the lock as well.
+
+        Raises IndexError where there is no such sample.
+        """
+        dataset = self.dataset
+        out = self._target((len(numbers), self.length), out, dtype)
+        dataset.check_whole()
+        waits, starts = _disk_waits(), np.empty((len(numbers), 2), np.int64)
+        if self._to_announce > 0:
+            self._to_announce -= 1
+            found = self._kernels.find_starts(self._sample_idx, self._shuffle_idx, numbers, starts)
+            self.announce(starts[: max(found, 0)])
+        read = self._kernels.gather_shuffled(
+            dataset.ids,
+            dataset.sizes,
+            dataset.pointers,
+            self._doc_idx,
+            self._sample_idx,
+            self._shuffle_idx,
+            numbers,
+            starts,
+            self.length,
+            out.reshape(-1),
+        )
+        if read < 0:
+            raise IndexError(f"samples {numbers.min()} to {numbers.max()} of an index of {len(self._shuffle_idx):,}")
+        if read < len(numbers):
+            raise self._outside(*starts[read].tolist())
         if _disk_waits() > waits:
             self._to_announce = ANNOUNCED_BATCHES
         return out

@@ -203,6 +203,48 @@ def test_shards_without_ids_end_instead_of_turning_for_ever(write_documents, doc
     assert reader.announce(np.array([(0, 0)])) == 0
 
 
+def shuffled_reader(dataset, kinds=(np.int32, np.int64)):
+    """A reader of every place as sample_idx, shuffled; and the ids of its samples by plain slices."""
+    places = all_starts(DOCUMENTS, ORDER, LENGTH)
+    shuffle_idx = np.random.default_rng(1).permutation(len(places))
+    arrays = places.astype(kinds[0]), shuffle_idx.astype(kinds[1])
+    reader = SampleReader(dataset, sequence_length=LENGTH - 1, doc_idx=ORDER, arrays=arrays)
+    return reader, [twin_sample(DOCUMENTS, ORDER, *places[row].tolist(), LENGTH) for row in shuffle_idx]
+
+
+@pytest.mark.parametrize("kinds", [(np.int32, np.uint32), (np.int64, np.int64)])
+@pytest.mark.parametrize("announced", [0, 2])
+def test_samples_by_number_are_those_that_the_shuffled_places_lead_to(dataset, kinds, announced):
+    reader, expected = shuffled_reader(dataset, kinds)
+    reader._to_announce = announced
+    numbers = np.random.default_rng(2).integers(0, len(expected), 100)
+    assert reader.shuffled(numbers, out=None, dtype=None).tolist() == [expected[number] for number in numbers]
+    out = np.zeros((3, LENGTH), np.int64)
+    assert reader.shuffled(numbers[:3], out=out, dtype=None) is out
+    assert out.tolist() == [expected[number] for number in numbers[:3]]
+    assert reader.shuffled(numbers[:0], out=None, dtype=np.int64).shape == (0, LENGTH)
+
+
+@pytest.mark.parametrize("number", [-1, -(2**63), 2**40])
+@pytest.mark.parametrize("announced", [0, 2])
+def test_a_number_that_no_sample_has_is_an_index_error(dataset, number, announced):
+    reader, expected = shuffled_reader(dataset)
+    reader._to_announce = announced
+    for wrong in (number, len(expected)):
+        with pytest.raises(IndexError, match=f"of an index of {len(expected)}"):
+            reader.shuffled(np.array([0, wrong]), out=None, dtype=None)
+
+
+@pytest.mark.parametrize("row", [-1, 3, 2**40])
+@pytest.mark.parametrize("announced", [0, 2])
+def test_a_shuffle_of_other_places_is_corrupt_data(dataset, row, announced):
+    arrays = all_starts(DOCUMENTS, ORDER, LENGTH)[:3].astype(np.int32), np.array([0, row])
+    reader = SampleReader(dataset, sequence_length=LENGTH - 1, doc_idx=ORDER, arrays=arrays)
+    reader._to_announce = announced
+    with pytest.raises(CorruptData, match="leads outside"):
+        reader.shuffled(np.array([0, 1]), out=None, dtype=None)
+
+
 def test_threads_share_a_reader_and_read_what_one_thread_reads(reader):
     starts = all_starts(DOCUMENTS, ORDER, LENGTH)
     draws = [np.random.default_rng(seed).choice(starts, 64) for seed in range(200)]
