@@ -20,7 +20,7 @@ from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifes
 from pile_toolkit.core.plan import PLAN_FILE, SPLITS, PlanHeader, write_plan
 from pile_toolkit.core.seeds import KEY_RANGE, keyed_columns
 from pile_toolkit.core.stages import StageResult, finished, stage_result
-from pile_toolkit.core.tables import hash_columns, joined, numbers
+from pile_toolkit.core.tables import hash_columns, integers, joined
 from pipelines.corpus import CorpusResult, write_corpus_files
 from pipelines.download import present_slugs
 from pipelines.keep_list import REASONS, read_keep_list
@@ -153,7 +153,7 @@ def _plan_columns(
     import pyarrow.compute as pc
 
     kept = keep_list.filter(pc.equal(keep_list.column("reason"), REASONS.index("kept")))
-    component = numbers(joined(kept, "component"))
+    component = integers(joined(kept, "component"))
     hashes = hash_columns(kept, "text_hash")
     split = assign_splits(hash_columns(kept, "normalized_hash"), seed, val_share, test_share)
     ordinal = ordinals(hashes)
@@ -205,9 +205,9 @@ def ordinals(hashes: np.ndarray) -> np.ndarray:
 def _counts(columns: dict[str, Any], epochs: dict[str, float]) -> dict[str, Any]:
     import numpy as np
 
-    component, split = numbers(columns["component"]), columns["split"]
+    component, split = integers(columns["component"]), columns["split"]
     copies = columns["copies"].astype(np.int64)
-    copied_bytes = numbers(columns["bytes"]).astype(np.int64) * copies
+    copied_bytes = integers(columns["bytes"]).astype(np.int64) * copies
     table = {}
     for number, (slug, weight) in enumerate(epochs.items()):
         mine = (component == number) & (copies > 0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path
-from pile_toolkit.core.tables import arrow_array, numbers
+from pile_toolkit.core.tables import arrow_array, integers
 from shards.format import index_path, read_index
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _column(path: Path, name: str, batches: list) -> NDArray:
             f"{path}: column {name} is {kind} with {nulls:,} nulls, it must be {COLUMNS[name]} with none",
             hint="write the shards again",
         )
-    return numbers(values)
+    return integers(values)
 
 
 def _names(path: Path, metadata: Mapping[bytes, bytes], key: bytes, kind: type[T]) -> Any:

@@ -16,7 +16,7 @@ from pile_toolkit.core.components import read_component
 from pile_toolkit.core.documents import decode_meta, read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.seeds import keyed_columns, text_hash
-from pile_toolkit.core.tables import TableFile, arrow_array, hash_array, joined, numbers, write_table
+from pile_toolkit.core.tables import TableFile, arrow_array, hash_array, integers, joined, write_table
 from pile_toolkit.core.tasks import Task
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Plan:
 
     def column(self, name: str) -> np.ndarray:
         """A numeric column: component, file, line, split, copies, bytes or ordinal."""
-        return numbers(self._array(name))
+        return integers(self._array(name))
 
     def with_copies(self, copies: np.ndarray) -> Plan:
         """The same pieces and splits with other copies: uint16, one per row."""

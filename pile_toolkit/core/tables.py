@@ -51,7 +51,8 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array:
     if kind == pa.binary(16) and isinstance(values, np.ndarray):
         data = np.ascontiguousarray(values, dtype=np.uint64)
         return pa.FixedSizeBinaryArray.from_buffers(kind, len(data), [None, pa.py_buffer(data)])
-    if isinstance(values, np.ndarray) and str(values.dtype) == str(kind):
+    # Not truth values, eight of which share a byte there.
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and str(values.dtype) == str(kind):
         return arrow_array(values)
     return values if isinstance(values, pa.ChunkedArray) else pa.array(values, type=kind)
 
@@ -111,7 +112,7 @@ class TableFile:
         for number, rows in enumerate(self._spans()):
             if self._may_hold(number, values):
                 table = self._read(list(values), [number])
-                equal = [numbers(joined(table, name)) == value for name, value in values.items()]
+                equal = [integers(joined(table, name)) == value for name, value in values.items()]
                 places = np.flatnonzero(np.logical_and.reduce(equal))
                 if places.size:
                     first = first if end else rows.start + int(places[0])
@@ -194,8 +195,8 @@ def read_table(path: Path, schema: pa.Schema, header_type: Any, *, name: str, co
     return TableFile(path, schema, header_type, name=name, command=command).read()
 
 
-def numbers(array: pa.Array) -> np.ndarray:
-    """An array of numbers without nulls, without a copy. The library's own way imports pandas where it is installed."""
+def integers(array: pa.Array) -> np.ndarray:
+    """An array of integers without nulls, without a copy; the library itself would import pandas where it is."""
     import numpy as np
 
     dtype = np.dtype(str(array.type))
@@ -205,7 +206,7 @@ def numbers(array: pa.Array) -> np.ndarray:
 
 
 def arrow_array(values: np.ndarray) -> pa.Array:
-    """Numbers as an array of the same type, without a copy, and as `numbers` without pandas."""
+    """Integers as an array of the same type, without a copy, and as `integers` without pandas."""
     import numpy as np
     import pyarrow as pa
 

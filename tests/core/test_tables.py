@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pile_toolkit.core.errors import CorruptData, TryAgain, UsageError
-from pile_toolkit.core.tables import GROUP_ROWS, TableFile, hash_columns, read_table, write_table
+from pile_toolkit.core.tables import GROUP_ROWS, TableFile, arrow_array, hash_columns, integers, read_table, write_table
 
 SCHEMA = pa.schema([("line", pa.uint64()), ("piece", pa.uint64()), ("text_hash", pa.binary(16))])
 
@@ -233,3 +233,26 @@ def test_no_file_stays_open_between_readings(tmp_path):
 def _is_open(number: str) -> bool:
     # The folder that was listed is one of its own entries, and closed by now.
     return os.path.lexists(f"/proc/self/fd/{number}")
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int16", "uint32", "int64", "uint64"])
+@given(data=st.data())
+def test_integers_go_there_and_back_as_the_library_has_them(kind, data):
+    limits = np.iinfo(kind)
+    values = np.array(data.draw(st.lists(st.integers(int(limits.min), int(limits.max)), max_size=9)), kind)
+    first, stop = sorted(data.draw(st.tuples(st.integers(0, 9), st.integers(0, 9))))
+    array = arrow_array(values[::-1])
+    assert array.equals(pa.array(values[::-1]))
+    part = array.slice(first, stop - first)
+    assert integers(part).dtype == kind
+    assert integers(part).tolist() == part.to_pylist()
+
+
+def test_truth_values_and_other_types_are_written_as_what_they_are(tmp_path):
+    schema = pa.schema([("yes", pa.bool_()), ("part", pa.float64()), ("few", pa.uint8())])
+    columns = {"yes": np.array([True, False, True]), "part": np.array([0.5, 1, 2]), "few": np.array([1, 2, 255])}
+    write_table(tmp_path / "t.parquet", schema, columns, HEADER)
+    table = pq.read_table(tmp_path / "t.parquet")
+    assert table.to_pydict() == {"yes": [True, False, True], "part": [0.5, 1, 2], "few": [1, 2, 255]}
+    with pytest.raises(pa.ArrowInvalid):
+        write_table(tmp_path / "t.parquet", schema, columns | {"few": np.array([1, 2, 256])}, HEADER)
