@@ -166,17 +166,19 @@ def _run_on_dask(
 
 def _local_cluster(workers: int) -> Any:
     """Dask workers on this machine. Raises WorkerKilled where they are killed while they start, twice."""
+    import dask
     from distributed import LocalCluster
 
     # What a task raises is raised here, and said once: Dask's own log would print its traceback before.
     options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": "CRITICAL"}
-    try:
-        return LocalCluster(n_workers=workers, **options)
-    except RuntimeError:
+    # Tasks wait at the scheduler and not at a worker, where one that kills it takes the blame to those that wait.
+    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
         try:
             return LocalCluster(n_workers=workers, **options)
         except RuntimeError as error:
-            fact = f"Dask workers were killed while they started, most likely for memory: {error}"
+            with contextlib.suppress(RuntimeError):
+                return LocalCluster(n_workers=workers, **options)
+            fact = "Dask workers were killed while they started, twice, most likely for memory"
             raise WorkerKilled(fact, hint="run again with fewer --jobs: finished parts are kept") from error
 
 
