@@ -10,7 +10,7 @@ import numpy as np
 from shards.find import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from shards.dataset import TokenDataset
     from shards.find import Occurrence
@@ -47,7 +47,9 @@ def samples_holding(
         for entry in _entries(index.dataset, occurrence):
             places.setdefault(entry, []).append((number, occurrence.start, occurrence.stop))
     found: list[FoundSample] = []
-    for sample in _candidates(index, list(places), samples):
+    spans = np.array([(entry, start, stop) for entry, ones in places.items() for _, start, stop in ones], np.int64)
+    count = len(index) if samples is None else min(samples, len(index))
+    for sample in index.holding(*spans.reshape(-1, 3).T, samples=count):
         offset = 0
         for sequence, start, stop in index.pieces(sample):
             for number, first, last in places.get(sequence, ()):
@@ -69,20 +71,3 @@ def _entries(dataset: TokenDataset, occurrence: Occurrence) -> list[int]:
     row = occurrence.sequence
     same = (dataset.pointers == dataset.pointers[row]) & (dataset.sizes == dataset.sizes[row])
     return np.flatnonzero(same).tolist()
-
-
-def _candidates(index: SampleIndex, sequences: list[int], samples: int | None) -> Iterator[int]:
-    """Numbers of samples, in order, among which are all that read one of these sequences."""
-    count = len(index) if samples is None else min(samples, len(index))
-    if index.arrays is None:
-        # An order that is computed sample by sample is looked through sample by sample.
-        yield from range(count)
-        return
-    positions = np.flatnonzero(np.isin(index.arrays.doc_idx, sequences))
-    starts = index.arrays.sample_idx[:, 0]
-    # Sample k reads the documents from its own start to that of the next, both included.
-    firsts = np.searchsorted(starts[1:], positions, side="left")
-    lasts = np.searchsorted(starts[:-1], positions, side="right")
-    rows = {row for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True) for row in range(first, last)}
-    shuffled = index.arrays.shuffle_idx[:count]
-    yield from np.flatnonzero(np.isin(shuffled, np.fromiter(rows, np.int64, len(rows)))).tolist()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from shards.dataset import TokenDataset
+    from shards.phases import Phase, Phases
     from trainer.config import DataConfig
 
 
@@ -181,14 +182,46 @@ class HeldOut:
     bytes_per_token: float | None
 
 
-def open_training_samples(prefix: Path, config: DataConfig, *, steps: int) -> Samples:
-    """The samples of `steps` global batches, in the recipe's order."""
+def offered_phase(prefix: Path, config: DataConfig, *, steps: int) -> Phase:
+    """What a run of `steps` global batches would record of these shards if it began with them."""
+    from shards.phases import phase_of
+
+    return phase_of(
+        prefix,
+        sequence_length=config.sequence_length,
+        samples=steps * config.global_batch,
+        seed=config.seed,
+        order=config.order,
+    )
+
+
+def open_training_samples(
+    prefix: Path, config: DataConfig, *, steps: int, cache_dir: str | Path | None = None
+) -> Samples:
+    """The samples of `steps` global batches, in the recipe's order, all of them from these shards.
+
+    Large indexes are kept in `cache_dir`, by default in the user's cache folder: ranks that start together build once.
+    """
     from shards.dataset import TokenDataset
 
-    return _indexed(TokenDataset(prefix), config, samples=steps * config.global_batch)
+    return _indexed(TokenDataset(prefix), config, samples=steps * config.global_batch, cache_dir=cache_dir)
 
 
-def open_held_out(prefix: Path, config: DataConfig, *, batches: int) -> HeldOut | None:
+def open_phases(phases: Phases, *, samples: int, cache_dir: str | Path | None = None) -> Samples:
+    """The `samples` samples of a run, numbered through its phases; the index of the last phase is built or found now.
+
+    Raises CorruptData where the shards are not those of the record.
+    """
+    from shards.phased import PhasedSamples
+
+    phased = PhasedSamples(phases, samples=samples, cache_dir=cache_dir)
+    phased.index_of(phases.phases[-1])
+    return phased
+
+
+def open_held_out(
+    prefix: Path, config: DataConfig, *, batches: int, cache_dir: str | Path | None = None
+) -> HeldOut | None:
     """At most `batches` global batches out of one pass over the held-out tokens; None where they fill no sample."""
     from shards.dataset import TokenDataset
     from shards.provenance import provenance_path
@@ -202,21 +235,18 @@ def open_held_out(prefix: Path, config: DataConfig, *, batches: int) -> HeldOut 
     bytes_per_token = None
     if provenance_path(prefix).exists():
         bytes_per_token = float(dataset.provenance.bytes.sum()) / dataset.total_tokens
-    return HeldOut(samples=_indexed(dataset, config, samples=count), count=count, bytes_per_token=bytes_per_token)
+    samples = _indexed(dataset, config, samples=count, cache_dir=cache_dir)
+    return HeldOut(samples=samples, count=count, bytes_per_token=bytes_per_token)
 
 
-def data_identity(prefix: Path) -> str:
-    """A digest of the token shards: by their manifest, which holds content hashes, else by sizes and pointers."""
-    from pile_toolkit.core.manifest import read_manifest
-    from shards.dataset import TokenDataset
-
-    manifest = read_manifest(prefix.parent)
-    return TokenDataset(prefix).hash if manifest is None else manifest.digest()
-
-
-def _indexed(dataset: TokenDataset, config: DataConfig, *, samples: int) -> Samples:
+def _indexed(dataset: TokenDataset, config: DataConfig, *, samples: int, cache_dir: str | Path | None) -> Samples:
     from shards.index import SampleIndex
 
     return SampleIndex.build(
-        dataset, sequence_length=config.sequence_length, samples=samples, seed=config.seed, order=config.order
+        dataset,
+        sequence_length=config.sequence_length,
+        samples=samples,
+        seed=config.seed,
+        order=config.order,
+        cache_dir=cache_dir,
     )

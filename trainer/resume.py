@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from trainer.distributed import World
 
 
-def resume_point(run: Path, training: dict[str, Any], world: World, say: Callable[[str], None]) -> Checkpoint | None:
+def resume_point(
+    run: Path, training_at: Callable[[int], dict[str, Any]], world: World, say: Callable[[str], None]
+) -> Checkpoint | None:
     """The newest checkpoint whose every byte, and whose part of the metrics, is as it was written.
+
+    `training_at(sample)` is what this training says of itself in a checkpoint whose next sample is that.
 
     Raises CorruptData where sound checkpoints stand beside metrics of another content: starting again would cost what
     they hold, and whether they are worth less than the log is not decided here.
@@ -30,7 +34,7 @@ def resume_point(run: Path, training: dict[str, Any], world: World, say: Callabl
     written = world.first_says(lambda: written_checkpoints(run / CHECKPOINTS, say))
     sound = None
     for checkpoint in reversed(written):
-        refuse_changes(checkpoint.training, training, run=run)
+        refuse_changes(checkpoint.training, training_at(checkpoint.sample), run=run)
         fault = _damage_on_any_rank(checkpoint, world)
         if fault is None:
             sound = checkpoint

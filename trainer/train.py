@@ -1,6 +1,7 @@
 """A recipe and token shards in, a trained run folder out; killed anywhere and run again, it ends with the same losses.
 
 - runs/<name>/recipe.toml: all values, resolved
+- runs/<name>/phases.json: which shards its samples are read from, and from which sample on
 - runs/<name>/checkpoints/step-*: model and optimizer
 - runs/<name>/metrics.jsonl: one row a step, and the validations; the same bytes for the same training
 - runs/<name>/timings.jsonl: what the clock said
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +21,7 @@ import torch
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import remove
 from pile_toolkit.core.lease import hold_root
+from shards.phases import PHASES
 from trainer.checkpoint import (
     CHECKPOINTS,
     find_checkpoints,
@@ -29,7 +32,7 @@ from trainer.checkpoint import (
     training_state,
 )
 from trainer.config import resolved
-from trainer.data import BatchPlan, HeldOut, Samples, data_identity, load_batch, open_held_out, open_training_samples
+from trainer.data import BatchPlan, HeldOut, Samples, load_batch, offered_phase, open_held_out, open_phases
 from trainer.distributed import World, choose_device, deterministic_algorithms, join_world
 from trainer.evaluate import validate
 from trainer.metrics import (
@@ -43,12 +46,13 @@ from trainer.metrics import (
 from trainer.model import GPTNeoX, initialize, parameter_count
 from trainer.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from trainer.parallel import accumulate, build_sharded, reshard
-from trainer.resume import resume_point, write_recipe
+from trainer.phases import data_at, settle_phases
+from trainer.resume import write_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+    from shards.phases import Phases
     from trainer.checkpoint import Checkpoint
     from trainer.config import Recipe
 
@@ -77,6 +81,8 @@ def train(
     resume: bool = True,
     on_step: Callable[[StepMetrics], None] | None = None,
     tokenizer_hash: str = "",
+    new_phase: bool = False,
+    cache_dir: str | Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> TrainResult:
     """Trains on `shards/train.*`, validates on `shards/val.*`, and writes the run folder.
@@ -84,6 +90,9 @@ def train(
     Continues from the newest checkpoint of `run` that is whole to the last byte, of a finished run too, whose result
     is then returned at once; `say` gets a word on each that is not. `resume=False` deletes what the run folder holds
     and starts afresh. Under torchrun every rank calls this; `on_step` and `say` are called on the first.
+
+    Other shards than those that `run` has read are refused, unless `new_phase` says that they begin a phase after its
+    newest checkpoint, which the order "stateless" allows. Sample indexes are kept in `cache_dir`.
 
     Losses are the same to the last digit on the same number of ranks, of torch threads (OMP_NUM_THREADS, which
     torchrun sets to 1) and on the same kind of processor: sums are cut differently elsewhere.
@@ -96,17 +105,19 @@ def train(
     with join_world(device) as world, deterministic_algorithms(device), _first_rank_holds(run, world):
         if not resume:
             _discard(run, world)
+        offered = world.first_says(lambda: offered_phase(shards / "train", recipe.data, steps=recipe.train.steps))
         training = {
             # As JSON gives it back, so that it can be compared with what a checkpoint holds.
             "recipe": msgspec.json.decode(msgspec.json.encode(recipe)),
-            "shards": data_identity(shards / "train"),
+            "shards": offered.shards,
             "tokenizer": tokenizer_hash,
         }
-        checkpoint = resume_point(run, training, world, say)
+        phases, checkpoint = settle_phases(run, offered, training, world, say, new_phase=new_phase)
         if world.is_first:
             write_recipe(run, checkpoint, recipe)
         if checkpoint is None or checkpoint.step < recipe.train.steps:
-            _train_from(checkpoint, recipe, training, shards=shards, run=run, world=world, on_step=on_step)
+            job = _prepare(recipe, training, phases, checkpoint, run=run, world=world, cache_dir=cache_dir)
+            _train_from(checkpoint, job, on_step)
         elif world.is_first:
             # One that was killed after its last step has still to tidy up.
             keep_last(run / CHECKPOINTS, recipe.checkpoint.keep_last, newest=checkpoint.step)
@@ -122,7 +133,7 @@ def _first_rank_holds(run: Path, world: World) -> Iterator[None]:
 
 def _discard(run: Path, world: World) -> None:
     if world.is_first:
-        for name in (METRICS, TIMINGS, CHECKPOINTS):
+        for name in (METRICS, TIMINGS, CHECKPOINTS, PHASES):
             remove(run / name)
     world.barrier()
 
@@ -138,9 +149,11 @@ class Training:
     model: GPTNeoX
     optimizer: torch.optim.Optimizer
     plan: BatchPlan
+    phases: Phases
     samples: Samples
-    held_out: HeldOut | None
+    cache_dir: str | Path | None
     log: MetricsLog | None
+    _opened: dict[str, HeldOut | None] = field(default_factory=dict)
 
     def update(self, step: int) -> StepMetrics:
         """One optimizer update over one global batch."""
@@ -177,12 +190,11 @@ class Training:
 
     def validate(self, step: int) -> None:
         """Writes one row on the held-out samples, where there are any."""
-        if self.held_out is None:
+        held_out = self._held_out(step)
+        if held_out is None:
             return
         vocab_size, micro_batch = _vocab_size(self.recipe), self.recipe.data.micro_batch
-        metrics = validate(
-            self.model, self.held_out, self.world, step=step, micro_batch=micro_batch, vocab_size=vocab_size
-        )
+        metrics = validate(self.model, held_out, self.world, step=step, micro_batch=micro_batch, vocab_size=vocab_size)
         reshard(self.model)
         if not math.isfinite(metrics.validation_loss):
             # Before the checkpoint, which would keep these weights and push out one that is still good.
@@ -190,15 +202,26 @@ class Training:
         if self.log:
             self.log.write(metrics)
 
+    def _held_out(self, step: int) -> HeldOut | None:
+        # Of the shards that the step reads: done again, a step before a phase is validated as it was the first time.
+        phase, _ = self.phases.of(self.plan.samples_of(step)[-1])
+        if phase.prefix not in self._opened:
+            batches = self.recipe.validation.batches
+            prefix = Path(phase.prefix).with_name("val")
+            opened = open_held_out(prefix, self.recipe.data, batches=batches, cache_dir=self.cache_dir)
+            self._opened[phase.prefix] = opened
+        return self._opened[phase.prefix]
+
     def save(self, step: int) -> None:
         """A checkpoint after `step` updates; older ones go as the recipe says."""
         metrics = self.log.sync() if self.log else ""
         folder = self.run / CHECKPOINTS
+        sample = step * self.recipe.data.global_batch
         save_checkpoint(
             folder,
             step=step,
-            sample=step * self.recipe.data.global_batch,
-            training=self.training,
+            sample=sample,
+            training=self.training | data_at(self.phases, sample),
             metrics=metrics,
             state=training_state(self.model, self.optimizer),
             world=self.world,
@@ -212,22 +235,13 @@ def _vocab_size(recipe: Recipe) -> int:
     return recipe.model.vocab_size or recipe.model.padded_vocab_size
 
 
-def _train_from(
-    checkpoint: Checkpoint | None,
-    recipe: Recipe,
-    training: dict[str, Any],
-    *,
-    shards: Path,
-    run: Path,
-    world: World,
-    on_step: Callable[[StepMetrics], None] | None,
-) -> None:
-    start = checkpoint.step if checkpoint else 0
-    job = _prepare(recipe, training, start, shards=shards, run=run, world=world)
+def _train_from(checkpoint: Checkpoint | None, job: Training, on_step: Callable[[StepMetrics], None] | None) -> None:
+    recipe = job.recipe
     if checkpoint is None:
         initialize(job.model, recipe.model, seed=recipe.train.seed)
     else:
-        load_checkpoint(checkpoint, training_state(job.model, job.optimizer), world=world)
+        load_checkpoint(checkpoint, training_state(job.model, job.optimizer), world=job.world)
+    start = checkpoint.step if checkpoint else 0
     try:
         if start == 0 and recipe.checkpoint.initial:
             job.save(0)
@@ -256,8 +270,16 @@ def _one_step(job: Training, step: int, on_step: Callable[[StepMetrics], None] |
 
 
 def _prepare(
-    recipe: Recipe, training: dict[str, Any], start: int, *, shards: Path, run: Path, world: World
+    recipe: Recipe,
+    training: dict[str, Any],
+    phases: Phases,
+    checkpoint: Checkpoint | None,
+    *,
+    run: Path,
+    world: World,
+    cache_dir: str | Path | None,
 ) -> Training:
+    start = checkpoint.step if checkpoint else 0
     plan = BatchPlan(
         global_batch=recipe.data.global_batch,
         micro_batch=recipe.data.micro_batch,
@@ -275,8 +297,9 @@ def _prepare(
         model=model,
         optimizer=optimizer,
         plan=plan,
-        samples=open_training_samples(shards / "train", recipe.data, steps=recipe.train.steps),
-        held_out=open_held_out(shards / "val", recipe.data, batches=recipe.validation.batches),
+        phases=phases,
+        samples=open_phases(phases, samples=recipe.train.steps * recipe.data.global_batch, cache_dir=cache_dir),
+        cache_dir=cache_dir,
         log=MetricsLog(run, step=start) if world.is_first else None,
     )
 

@@ -190,6 +190,9 @@ def _train(root: Path, folder: Path, manifest: Manifest, known: Mapping[str, Man
     holder = next((name for name in sorted(holders, reverse=True) if known[name].digest() == data), None)
     if holder is None:
         return Remedy(note=f"its shards are no longer there: another run than {folder.name} can be trained on new ones")
+    if phases := parameters.get("phases"):
+        # Where a phase began depends on where the run was ended, which no single command says.
+        return Remedy(note=f"restore it: the run was trained in {len(phases)} phases, by as many commands")
     if ranks := _ranks_of(manifest):
         return Remedy(
             note=f"torchrun --nproc-per-node {ranks} -m pile_toolkit train ... on {ranks} processes as before"

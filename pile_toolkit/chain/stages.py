@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trainer.metrics import StepMetrics
     from trainer.train import TrainResult
 
-TRAIN_FORMAT = 2
+TRAIN_FORMAT = 3
 
 
 class TrainStageResult(StageResult, frozen=True, kw_only=True):
@@ -103,13 +103,17 @@ def train(
     name: str | None = None,
     mix: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    new_phase: bool = False,
+    cache_dir: str | Path | None = None,
     take_over: bool = False,
     reporter: Reporter = SILENT,
 ) -> TrainStageResult:
     """Trains a recipe on the shards of `root` into `runs/<name>/`; a run that was cut off continues at its checkpoint.
 
-    `overrides` replace dotted keys of the recipe; `mix` is the name of one of the root's mixes. Under torchrun
-    every process calls this. Raises UsageError where torch is missing or the recipe contradicts shards or checkpoint.
+    `overrides` replace dotted keys of the recipe; `mix` is the name of one of the root's mixes. With `new_phase` a run
+    of the order "stateless" goes on with other shards than before. Sample indexes are kept in `cache_dir`, by default
+    in the user's cache folder. Under torchrun every process calls this. Raises UsageError where torch is missing or
+    the recipe contradicts shards or checkpoint.
     """
     require_torch()
     from trainer.config import load_recipe
@@ -122,22 +126,36 @@ def train(
     data = shards_manifest(shards)
     folder = root / "runs" / _one_word(name or Path(recipe).stem, "a run")
     parameters = {"recipe": msgspec.to_builtins(loaded), "steps": steps}
-    key = StageKey(stage="train", format=TRAIN_FORMAT, inputs={"shards": data.digest()}, parameters=parameters)
     with contextlib.ExitStack() as stack:
         first_says = stack.enter_context(_first_process_says(loaded.train.device))
+        key = first_says(lambda: _train_key(folder, data, parameters))
         if manifest := first_says(lambda: current_manifest(folder, key)):
             return stage_result(TrainStageResult, folder, manifest, up_to_date=True)
         first_says(lambda: stack.enter_context(hold_root(folder, take_over=take_over)) and None)
         if speaks() and is_of_key(folder, key):
             # Damaged outputs of this very training; those of another one are refused by the trainer, and stay.
             withdraw(folder)
-        result = _train(loaded, data, steps=steps, shards=shards, folder=folder, reporter=reporter)
+        options: dict[str, Any] = {"steps": steps, "new_phase": new_phase, "cache_dir": cache_dir}
+        result = _train(loaded, data, shards=shards, folder=folder, reporter=reporter, options=options)
         fields = TrainStageResult.__struct_fields__
         counts = {"recipe": str(recipe)} | {field: getattr(result, field) for field in fields if hasattr(result, field)}
         if speaks():
             outputs = _run_outputs(folder, reporter)
+            # Anew: the training may have recorded a phase.
+            key = _train_key(folder, data, parameters)
             publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     return TrainStageResult(folder=str(folder), up_to_date=False, **counts)
+
+
+def _train_key(folder: Path, data: Manifest, parameters: dict[str, Any]) -> StageKey:
+    """What a run over these shards depends on; of one whose last phase they are, also the phases before."""
+    from shards.phases import PHASES, read_phases, summary
+
+    if (folder / PHASES).is_file():
+        phases = read_phases(folder).phases
+        if len(phases) > 1 and phases[-1].shards == data.digest():
+            parameters = parameters | {"phases": summary(phases)}
+    return StageKey(stage="train", format=TRAIN_FORMAT, inputs={"shards": data.digest()}, parameters=parameters)
 
 
 def _one_word(name: str, of: str) -> str:
@@ -164,13 +182,13 @@ def _first_process_says(device: str | None) -> Iterator[Callable[[Callable[[], A
 
 
 def _train(
-    recipe: Recipe, data: Manifest, *, steps: int, shards: Path, folder: Path, reporter: Reporter
+    recipe: Recipe, data: Manifest, *, shards: Path, folder: Path, reporter: Reporter, options: dict[str, Any]
 ) -> TrainResult:
     # torch takes seconds to import: not before there is something to train.
     from trainer.train import train as train_run
 
     done = 0
-    with reporter.progress(f"train {folder.name}", total=steps, unit="steps") as advance:
+    with reporter.progress(f"train {folder.name}", total=options["steps"], unit="steps") as advance:
 
         def on_step(metrics: StepMetrics) -> None:
             nonlocal done
@@ -183,9 +201,9 @@ def _train(
             run=folder,
             vocab_size=data.counts["vocab_size"],
             tokenizer_hash=data.counts["tokenizer"],
-            steps=steps,
             on_step=on_step,
             say=reporter.say,
+            **options,
         )
 
 
@@ -196,7 +214,7 @@ def _run_outputs(folder: Path, reporter: Reporter) -> list[OutputFile]:
     """
     from trainer.checkpoint import CHECKPOINTS, damage, written_checkpoints
 
-    outputs = [describe(folder, folder / name) for name in ("metrics.jsonl", "recipe.toml")]
+    outputs = [describe(folder, folder / name) for name in ("metrics.jsonl", "phases.json", "recipe.toml")]
     for checkpoint in written_checkpoints(folder / CHECKPOINTS):
         if fault := damage(checkpoint):
             reporter.say(f"{fault}: step {checkpoint.step} can be neither loaded nor exported")

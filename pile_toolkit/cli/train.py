@@ -25,6 +25,16 @@ from pile_toolkit.core.errors import UsageError
 @click.option("--name", help="Folder under runs/.  [default: the recipe's name]")
 @click.option("--mix", help="Train on mixes/NAME instead of shards/.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a key of the recipe.")
+@click.option(
+    "--new-phase", is_flag=True, help="Go on with an existing run on other shards, from its newest checkpoint on."
+)
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    show_default="the user's cache folder",
+    help="Where the arrays of the sample index are kept, however small.",
+)
 @click.option("--take-over", is_flag=True, help="Displace a training of another host that is gone.")
 @root_option
 @dry_run_option
@@ -38,6 +48,8 @@ def train(
     name: str | None,
     mix: str | None,
     assignments: tuple[str, ...],
+    new_phase: bool,
+    cache_dir: Path | None,
     take_over: bool,
     root: Path,
     dry_run: bool,
@@ -51,6 +63,13 @@ def train(
     pile train debug --steps 100
     pile train debug --set optimizer.learning_rate=1e-3 --name slow
     torchrun --nproc-per-node 2 -m pile_toolkit train debug
+
+    \b
+    New weights in the midst of a run, if its recipe says data.order = "stateless". End it once the checkpoint of the
+    step is there, and:
+    pile shards mix more-code --weights weights.toml
+    pile train mine.toml --mix more-code --new-phase
+    pile train mine.toml --mix more-code              once more, should it be cut off
     """
     from pile_toolkit.chain.stages import train as library
     from trainer.config import load_recipe
@@ -68,6 +87,8 @@ def train(
         name=name,
         mix=mix,
         overrides=overrides,
+        new_phase=new_phase,
+        cache_dir=cache_dir,
         take_over=take_over,
         reporter=reporter(),
     )

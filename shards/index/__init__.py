@@ -7,7 +7,7 @@ from shards.index.blended_index import BlendedIndex
 from shards.index.blending import BlendArrays
 from shards.index.megatron import megatron_arrays
 from shards.index.neox import neox_arrays, sample_dtype
-from shards.index.sample_index import DEFAULT_SEED, ORDERS, Origin, Piece, SampleIndex
+from shards.index.sample_index import DEFAULT_SEED, ORDERS, Origin, Piece, SampleIndex, index_hash
 
 __all__ = [
     "DEFAULT_SEED",
@@ -20,6 +20,7 @@ __all__ = [
     "SampleIndex",
     "document_dtype",
     "epochs_needed",
+    "index_hash",
     "megatron_arrays",
     "neox_arrays",
     "sample_dtype",

@@ -84,6 +84,24 @@ class ArrayOrder:
             add_reads(self.sizes, self.arrays.doc_idx, starts, self.sequence_length, reads)
         return reads
 
+    def holding(self, sequences: NDArray, starts: NDArray, stops: NDArray, samples: int) -> Iterator[int]:
+        """Numbers below `samples`, in order, among which are all that read one of these sequences."""
+        positions = np.flatnonzero(np.isin(self.arrays.doc_idx, sequences))
+        begins = self.arrays.sample_idx[:, 0]
+        # Sample k reads the documents from its own start to that of the next, both included.
+        firsts = np.searchsorted(begins[1:], positions, side="left")
+        lasts = np.searchsorted(begins[:-1], positions, side="right")
+        rows = {row for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True) for row in range(first, last)}
+        shuffled = self.arrays.shuffle_idx[:samples]
+        yield from np.flatnonzero(np.isin(shuffled, np.fromiter(rows, np.int64, len(rows)))).tolist()
+
+
+def index_hash(dataset: TokenDataset, *, sequence_length: int, samples: int, seed: int, order: str) -> str:
+    """`SampleIndex.hash` of the index that `build` would make of the same, without making it."""
+    wanted = () if order == "stateless" else (samples,)
+    parts = (dataset.hash, sequence_length, *wanted, seed, order)
+    return xxhash.xxh3_128_hexdigest(" ".join(map(str, parts)).encode())
+
 
 class SampleIndex:
     """`len(index)` samples of `sequence_length` + 1 ids; sample i is the i-th that training reads.
@@ -161,9 +179,13 @@ class SampleIndex:
     def hash(self) -> str:
         """XXH3-128 of all that the samples depend on: sizes, document order, length, seed, order, and, except in the
         order `stateless`, the samples asked for."""
-        samples = () if self.order == "stateless" else (self.samples,)
-        parts = (self.dataset.hash, self.sequence_length, *samples, self.seed, self.order)
-        return xxhash.xxh3_128_hexdigest(" ".join(map(str, parts)).encode())
+        return index_hash(
+            self.dataset,
+            sequence_length=self.sequence_length,
+            samples=self.samples,
+            seed=self.seed,
+            order=self.order,
+        )
 
     @property
     def stored_arrays(self) -> dict[str, NDArray]:
@@ -246,6 +268,15 @@ class SampleIndex:
         return SampleReader(
             self.dataset, sequence_length=self.sequence_length, doc_idx=doc_idx, arrays=(sample_idx, shuffle_idx)
         )
+
+    def holding(
+        self, sequences: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64], *, samples: int
+    ) -> Iterator[int]:
+        """Numbers below `samples`, rising: the samples that hold one of the ids `starts` to `stops` of some sequences.
+
+        In the orders with arrays also samples that hold other ids of those sequences.
+        """
+        return self._order.holding(sequences, starts, stops, samples)
 
     def provenance(self, number: int) -> list[Origin]:
         """(component, document id, token range) of each piece of a sample, in order.

@@ -123,6 +123,28 @@ class StatelessOrder:
             add_reads(self.sizes, none, self.starts(numbers), self.sequence_length, reads)
         return reads
 
+    def holding(self, sequences: NDArray, starts: NDArray, stops: NDArray, samples: int) -> Iterator[int]:
+        """Numbers below `samples`, rising: the samples that hold one of the ids `starts` to `stops` of some sequences.
+
+        The work is that of the samples found and of one pass over the sizes, and not of the samples there are.
+        """
+        from shards.index.inverse import unpermuted
+
+        before = np.cumsum(self.sizes, dtype=np.int64) - self.sizes
+        filled = stops > starts
+        firsts, lasts = (before[sequences] + starts)[filled], (before[sequences] + stops - 1)[filled]
+        for epoch in range(self.epoch_of(samples - 1) + 1 if samples and len(firsts) else 0):
+            first, end = self.first_of(epoch), self.first_of(epoch + 1)
+            found = [np.empty(0, np.int64)]
+            # A sample that starts in this pass may end in the next; it holds one id more than its length.
+            for passed in (epoch * self.tokens, (epoch + 1) * self.tokens):
+                lows = np.maximum(-(-(firsts + passed) // self.sequence_length) - 1, first)
+                highs = np.minimum((lasts + passed) // self.sequence_length + 1, end)
+                found += [np.arange(low, high) for low, high in zip(lows.tolist(), highs.tolist(), strict=True)]
+            places = np.unique(np.concatenate(found)) - first
+            numbers = unpermuted(places, end - first, self._round_keys(epoch)) + first
+            yield from np.sort(numbers[numbers < samples]).tolist()
+
     def _round_keys(self, epoch: int) -> NDArray[np.uint64]:
         from shards.index.kernels import ROUNDS
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pile_toolkit.core.seeds import keyed
 from shards.dataset import TokenDataset
 from shards.index import SampleIndex
+from shards.index.inverse import unpermuted
 from shards.index.kernels import ROUNDS, permuted
 from shards.index.stateless import StatelessOrder, epoch_table
 
@@ -120,6 +121,22 @@ def test_reads_of_a_span_are_those_of_its_samples(sizes, span, data):
         for token in range(first, first + sequence_length):
             expected[place_of(sizes, token)[0]] += 1
     assert order.reads(*span).tolist() == expected
+
+
+@given(size=st.integers(1, 3000), seed=st.integers(0, 2**64 - 1))
+def test_the_permutation_of_an_epoch_is_undone(size, seed):
+    keys = np.random.default_rng(seed).integers(0, 2**64, ROUNDS, np.uint64)
+    places = np.array([permuted(number, size, keys) for number in range(size)])
+    assert sorted(places) == list(range(size))
+    assert unpermuted(places, size, keys).tolist() == list(range(size))
+
+
+@given(number=st.integers(0, 2**62 - 1), more=st.integers(1, 2**62), seed=st.integers(0, 2**64 - 1))
+def test_the_permutation_of_a_large_epoch_is_undone(number, more, seed):
+    size = min(number + more, 2**62)
+    keys = np.random.default_rng(seed).integers(0, 2**64, ROUNDS, np.uint64)
+    place = permuted(number, size, keys)
+    assert unpermuted(np.array([place]), size, keys).tolist() == [number]
 
 
 def test_samples_are_cut_from_the_documents_as_they_follow_each_other(dataset):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pile_toolkit.core.errors import CorruptData, UsageError
+from shards.phases import data_identity
 from shards.provenance import write_provenance
 from trainer.config import DataConfig
 from trainer.data import (
@@ -18,7 +19,6 @@ from trainer.data import (
     SampleDataset,
     StepSampler,
     batch_loader,
-    data_identity,
     load_batch,
     open_held_out,
     open_training_samples,
