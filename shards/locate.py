@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 
 class FoundText(msgspec.Struct, frozen=True, kw_only=True):
-    """Places of a token sequence, and the samples of an order that hold them; `steps` where a batch size is known."""
+    """Places of a token sequence, and the samples of an order that hold them; `steps` where a batch size is known.
+
+    Of a run with several phases this is the first one; `later_phases` are the others, each over its own shards. Samples
+    and steps are numbered through the run.
+    """
 
     found: Found
     samples: list[FoundSample]
     steps: list[int] | None
+    first_sample: int = 0
+    later_phases: list[FoundText] = []
 
 
 class FoundSample(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,7 +39,10 @@ class ShownSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShownSamples(msgspec.Struct, frozen=True, kw_only=True):
-    """Samples of one order, with all that the order depends on."""
+    """Samples of one order, with all that the order depends on.
+
+    Of a run with several phases `prefix` is that of the phase that the samples are of, and `first_sample` its first.
+    """
 
     prefix: str
     run: str | None
@@ -47,6 +50,7 @@ class ShownSamples(msgspec.Struct, frozen=True, kw_only=True):
     sequence_length: int
     samples: int
     seed: int
+    first_sample: int
     shown: list[ShownSample]
 
 

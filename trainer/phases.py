@@ -126,7 +126,7 @@ def _with_phase(run: Path, recorded: Phases, offered: Phase, checkpoint: Checkpo
         phases = kept
     else:
         for phase in kept.phases:
-            if phase.prefix == offered.prefix:
+            if phase.prefix == offered.prefix and phase.shards != offered.shards:
                 raise UsageError(
                     f"{offered.prefix} was written again since {run} read it from sample {phase.first_sample:,} on; "
                     "what that phase has read could then be counted by nobody",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,10 @@ from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shards.index import SampleIndex
-    from shards.phases import Phases
+    from shards.phases import Phase, Phases
     from trainer.config import Recipe
 
 DEFAULT_LENGTH = 2048
@@ -36,8 +37,10 @@ class OpenOrder:
 
     def __init__(self, phases: Phases, samples: int, batch: int | None) -> None:
         """`samples` is how many there are to look at, `batch` how many a step has."""
+        from shards.phased import PhasedSamples
+
         self.phases, self.samples, self.batch = phases, samples, batch
-        self._open = functools.cache(lambda phase: phase.open())
+        self._read = PhasedSamples(phases, samples=samples)
 
     def find(self, number: int) -> tuple[SampleIndex, int]:
         """The index that sample `number` is of, and its number there. Raises UsageError past the last."""
@@ -45,8 +48,12 @@ class OpenOrder:
             raise UsageError(
                 f"there is no sample {number:,}, the order has {self.samples:,}", hint="--samples of the run"
             )
-        phase, inside = self.phases.of(number)
-        return self._open(phase), inside
+        return self._read.find(number)
+
+    def spans(self) -> Iterator[tuple[Phase, SampleIndex, int]]:
+        """Each phase with its index and the number of its samples."""
+        for phase, samples in self.phases.spans(self.samples):
+            yield phase, self._read.index_of(phase), samples
 
     def of_step(self, step: int) -> range:
         """The samples of one step, from 1. Raises UsageError past the last, and where nobody said how many each has."""
@@ -68,7 +75,7 @@ def open_order(prefix: Path, root: Path, order: Order) -> OpenOrder:
         folder, recipe = run_recipe(root, order.run)
         batch, samples = recipe.data.global_batch, recipe.train.steps * recipe.data.global_batch
         if (folder / PHASES).exists():
-            return OpenOrder(read_phases(folder), samples, batch)
+            return OpenOrder(_located(read_phases(folder), root), samples, batch)
         prefix = shards_of_run(root, folder) / "train"
         seed, kind, length = recipe.data.seed, recipe.data.order, recipe.data.sequence_length
     index = SampleIndex.build(TokenDataset(prefix), sequence_length=length, samples=samples, seed=seed, order=kind)
@@ -94,17 +101,41 @@ def shards_of_run(root: Path, run: Path) -> Path:
     Raises UsageError where none of them is what it was trained on.
     """
     recorded = _recorded_shards(run)
-    folders = [root / "shards", *sorted((root / "mixes").glob("*"))]
     if recorded is None:
-        return folders[0]
-    for folder in folders:
-        manifest = read_manifest(folder)
-        if manifest is not None and manifest.digest() == recorded:
+        return root / "shards"
+    for folder in _holders(root):
+        if _content(folder) == recorded:
             return folder
     raise UsageError(
         f"{run} was trained on other shards than there are in {root}",
         hint="write the shards or the mix of the run again",
     )
+
+
+def _located(phases: Phases, root: Path) -> Phases:
+    """The same with the place of each phase's shards in the root by their content, where they were moved within it."""
+    return type(phases)(
+        phases=tuple(
+            msgspec.structs.replace(phase, prefix=str(folder / Path(phase.prefix).name)) if folder else phase
+            for phase in phases.phases
+            for folder in [_moved(phase, root)]
+        )
+    )
+
+
+def _moved(phase: Phase, root: Path) -> Path | None:
+    if not phase.shards or _content(Path(phase.prefix).parent) == phase.shards:
+        return None
+    return next((folder for folder in _holders(root) if _content(folder) == phase.shards), None)
+
+
+def _holders(root: Path) -> list[Path]:
+    return [root / "shards", *sorted((root / "mixes").glob("*"))]
+
+
+def _content(folder: Path) -> str | None:
+    manifest = read_manifest(folder)
+    return manifest.digest() if manifest is not None else None
 
 
 def _recorded_shards(run: Path) -> str | None:

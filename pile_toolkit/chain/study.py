@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pile_toolkit.chain.orders import Order, open_order, run_recipe, shards_of_run
+from pile_toolkit.chain.orders import Order, open_order
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pile_toolkit.core.console import Reporter
+    from shards.find import Found
+    from shards.index import SampleIndex
     from shards.locate import FoundText
     from shards.show import ShownSamples
-    from shards.stats import RunLength, ShardStudy, Vocabulary
+    from shards.stats import ShardStudy, Vocabulary
     from tokenizer.encoder import Encoder
 
 
@@ -94,6 +96,7 @@ def show_samples(
         sequence_length=found.sequence_length,
         samples=opened.samples,
         seed=found.seed,
+        first_sample=opened.phases.of(numbers[-1])[0].first_sample,
         shown=shown,
     )
 
@@ -111,29 +114,46 @@ def find_text(
 ) -> FoundText:
     """Where a text, or ids, stand in the shards, and in which samples of `order`, where one is given.
 
+    Of a run every phase is looked through, each in its own shards, up to `limit` places of each.
+
     A text is looked for as the ids it has by itself: in a document its first and last token may be others. Raises
     UsageError for an empty text, and where there is no tokenizer to encode it.
     """
     from shards.dataset import TokenDataset
     from shards.find import find_tokens
-    from shards.locate import FoundText, samples_holding
+    from shards.locate import FoundText
 
     prefix, root = Path(prefix), Path(root)
-    encoder = encoder_of(prefix, root, Path(tokenizer) if tokenizer else None)
+    opened = open_order(prefix, root, order) if order is not None else None
+    looked_at = Path(opened.phases.phases[0].prefix) if opened else prefix
+    encoder = encoder_of(looked_at, root, Path(tokenizer) if tokenizer else None)
     if isinstance(text, str) and encoder is None:
         raise UsageError(
             "a text is looked for by its ids, and there is no tokenizer", hint="--tokenizer FILE, or --find-ids"
         )
     ids = encoder.encode(text, allow_special=True).tolist() if encoder and isinstance(text, str) else [*map(int, text)]
-    opened = open_order(prefix, root, order) if order is not None else None
-    dataset = opened.find(0)[0].dataset if opened else TokenDataset(prefix)
     decode = encoder.decode if encoder else None
-    found = find_tokens(dataset, ids, limit=limit, decode=decode, jobs=jobs, reporter=reporter)
+
+    def find(dataset: TokenDataset) -> Found:
+        return find_tokens(dataset, ids, limit=limit, decode=decode, jobs=jobs, reporter=reporter)
+
     if opened is None:
-        return FoundText(found=found, samples=[], steps=None)
-    samples = samples_holding(opened.find(0)[0], found.occurrences, samples=opened.samples)
-    steps = [one.sample // opened.batch + 1 for one in samples] if opened.batch else None
-    return FoundText(found=found, samples=samples, steps=steps)
+        return FoundText(found=find(TokenDataset(prefix)), samples=[], steps=None)
+    first, *later = (
+        _found_in_phase(find(index.dataset), index, phase.first_sample, samples, opened.batch)
+        for phase, index, samples in opened.spans()
+    )
+    return msgspec.structs.replace(first, later_phases=later)
+
+
+def _found_in_phase(found: Found, index: SampleIndex, first: int, samples: int, batch: int | None) -> FoundText:
+    """The samples of one phase that hold what was found, by their numbers in the run."""
+    from shards.locate import FoundText, samples_holding
+
+    inside = samples_holding(index, found.occurrences, samples=samples)
+    held = [msgspec.structs.replace(one, sample=first + one.sample) for one in inside]
+    steps = [one.sample // batch + 1 for one in held] if batch else None
+    return FoundText(found=found, samples=held, steps=steps, first_sample=first)
 
 
 def study(
@@ -146,20 +166,25 @@ def study(
     run: str | None = None,
     listed: int = 20,
     parquet: str | Path | None = None,
+    exposures: str | Path | None = None,
     jobs: int = 1,
     reporter: Reporter = SILENT,
 ) -> ShardStudy:
     """All that `pile shards stats` tells: `shards.stats.study_shards` with the root's tokenizer and a run's length.
 
-    Raises UsageError where the pair or the run is absent, and for another tokenizer than that of the shards.
+    Of a run it is a `RunStudy` of the shards of its last phase, with what the samples of all its phases read of each
+    document, which `exposures` is a Parquet file of. Raises UsageError where the pair or the run is absent, and for
+    another tokenizer than that of the shards.
     """
     from shards.stats import study_shards
 
     prefix, root = Path(prefix), Path(root)
-    if run is not None:
-        folder, recipe = run_recipe(root, run)
-        prefix = shards_of_run(root, folder) / "train"
-        sequence_length, samples = recipe.data.sequence_length, recipe.train.steps * recipe.data.global_batch
+    opened = open_order(prefix, root, Order(run=run)) if run is not None else None
+    if opened is not None:
+        last = opened.phases.phases[-1]
+        prefix, sequence_length, samples = Path(last.prefix), last.sequence_length, opened.samples
+    elif exposures is not None:
+        raise UsageError("how often documents are read is counted of a run", hint="--run NAME")
     encoder = encoder_of(prefix, root, Path(tokenizer) if tokenizer else None) if _is_known(prefix, tokenizer) else None
     studied = study_shards(
         prefix,
@@ -171,19 +196,16 @@ def study(
         jobs=jobs,
         reporter=reporter,
     )
-    if run is None or studied.run is None or not studied.components:
+    if opened is None:
         return studied
-    return _with_epochs_of(studied, studied.run, root, run)
+    from shards.run_study import study_of_run, write_exposures
 
-
-def _with_epochs_of(studied: ShardStudy, length: RunLength, root: Path, run: str) -> ShardStudy:
-    """The same with what the samples of the run really read, over all its phases, in place of the average."""
-    from shards.exposures import exposures
-
-    opened = open_order(Path(studied.prefix), root, Order(run=run))
-    epochs = exposures(opened.phases, opened.samples).epochs()
-    components = [msgspec.structs.replace(row, epochs=epochs.get(row.slug, 0.0)) for row in length.components]
-    return msgspec.structs.replace(studied, run=msgspec.structs.replace(length, components=components))
+    counted, run_study = study_of_run(studied, opened.phases, opened.samples)
+    if exposures is not None:
+        if counted is None:
+            raise UsageError(f"{prefix} does not say which documents it holds", hint="without --exposures")
+        write_exposures(Path(exposures), counted, run_study)
+    return run_study
 
 
 def _is_known(prefix: Path, tokenizer: str | Path | None) -> bool:

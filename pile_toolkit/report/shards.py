@@ -15,6 +15,7 @@ from pile_toolkit.report.figures import Figure
 from pile_toolkit.report.page import render_page
 from pile_toolkit.report.plots import Bar, Bin, bars, histogram
 from pile_toolkit.report.render import compact, percent
+from shards.run_study import RunStudy
 from tokenizer.comparing.results import quoted
 
 if TYPE_CHECKING:
@@ -40,9 +41,25 @@ def shard_page(study: ShardStudy) -> str:
         study=study,
         figures=charts(study),
         epochs={row.slug: row.epochs for row in study.run.components} if study.run else {},
+        read=study.documents if isinstance(study, RunStudy) else None,
+        run_tables=_run_tables(study),
         percent=percent,
         version=pile_toolkit.__version__,
     )
+
+
+def _run_tables(study: ShardStudy) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """(caption, columns, rows): the phases of a run, and how often it reads documents."""
+    if not isinstance(study, RunStudy) or study.documents is None:
+        return []
+    phases = [(f"{one.first_sample:,}", f"{one.samples:,}", one.prefix, one.index) for one in study.phases]
+    times = [(percent(float(share), 1), f"{count:.3f}") for share, count in study.documents.quantiles.items()]
+    most = [(one.document, f"{one.tokens:,}", f"{one.read:,}", f"{one.times:.3f}") for one in study.documents.most]
+    return [
+        ("Phases: which shards the samples are read from", ("from sample", "samples", "shards", "index"), [*phases]),
+        ("How often documents are read", ("share of documents", "at most, times"), [*times]),
+        ("Documents read most often", ("document", "tokens", "read", "times"), [*most]),
+    ]
 
 
 def charts(study: ShardStudy) -> dict[str, list[Figure]]:

@@ -1,8 +1,10 @@
-"""The `.idx` format once more, in plain Python: what gpt-neox and Megatron-LM write and read, field by field."""
+"""The `.idx` format and the order `stateless` once more, in plain Python: field by field and sample by sample."""
 
 from __future__ import annotations
 
 import struct
+
+from pile_toolkit.core.seeds import keyed
 
 CODES = {"u1": 1, "i1": 2, "i2": 3, "i4": 4, "i8": 5, "u2": 8}
 ITEM_BYTES = {code: int(name[1:]) for name, code in CODES.items()}
@@ -50,3 +52,40 @@ def plain_index(data, bin_bytes):
         and doc_idx == sorted(doc_idx)
     )
     return (code, sizes, pointers, doc_idx) if right else None
+
+
+def twin_samples(sequences, sequence_length, *, key, seed, samples):
+    """(sequence, offset) of every id of the first samples of a stateless order: documents again and again, permuted."""
+    text = [(number, offset) for number, ids in enumerate(sequences) for offset in range(len(ids))]
+    epoch, first, found = 0, 0, []
+    while len(found) < samples:
+        after = -(-(epoch + 1) * len(text) // sequence_length)
+        keys = [keyed(seed, "stateless sample order", bytes.fromhex(key), epoch, turn) for turn in range(6)]
+        for place in range(after - first):
+            start = (first + twin_permuted(place, after - first, keys)) * sequence_length
+            found.append([text[token % len(text)] for token in range(start, start + sequence_length + 1)])
+        epoch, first = epoch + 1, after
+    return found[:samples]
+
+
+def twin_permuted(number, size, keys):
+    """A Feistel network on the bits of `size` - 1, walked until it lands inside, in Python's integers."""
+    bits = (size - 1).bit_length()
+    low_bits = bits // 2
+    low_mask, high_mask = (1 << low_bits) - 1, (1 << (bits - low_bits)) - 1
+    while True:
+        low, high = number & low_mask, number >> low_bits
+        for turn in range(0, len(keys), 2):
+            high ^= _mixed(low ^ keys[turn]) & high_mask
+            low ^= _mixed(high ^ keys[turn + 1]) & low_mask
+        number = high << low_bits | low
+        if number < size:
+            return number
+
+
+def _mixed(key):
+    bits = (1 << 64) - 1
+    key = (key + 0x9E3779B97F4A7C15) & bits
+    key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 & bits
+    key = (key ^ key >> 27) * 0x94D049BB133111EB & bits
+    return key ^ key >> 31

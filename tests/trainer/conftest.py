@@ -89,12 +89,22 @@ def tiny_recipe():
 def train_processes(token_shards: Path):
     """Trains the tiny recipe in real processes and returns the finished or still running process.
 
-    `ranks` above 1 starts torchrun. Each process has one thread, so that runs can be compared to the last digit.
+    `ranks` above 1 starts torchrun; `options` are those of `train`. Each process has one thread, so that
+    runs can be compared to the last digit.
     """
     started: list[subprocess.Popen] = []
 
-    def start(run: Path, *, ranks: int = 1, overrides: dict | None = None, wait: bool = True) -> subprocess.Popen:
-        job = {"overrides": TINY | (overrides or {}), "shards": str(token_shards), "run": str(run), "vocab": VOCAB_SIZE}
+    def start(
+        run: Path,
+        *,
+        ranks: int = 1,
+        overrides: dict | None = None,
+        wait: bool = True,
+        shards: Path = token_shards,
+        **options: object,
+    ) -> subprocess.Popen:
+        job = {"overrides": TINY | (overrides or {}), "shards": str(shards), "run": str(run), "vocab": VOCAB_SIZE}
+        job |= options
         launcher = [sys.executable]
         if ranks > 1:
             launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]

@@ -13,5 +13,7 @@ train(
     shards=Path(job["shards"]),
     run=Path(job["run"]),
     vocab_size=job["vocab"],
+    new_phase=job.get("new_phase", False),
+    cache_dir=job.get("cache_dir"),
     on_step=lambda metrics: print(metrics.step, flush=True),
 )

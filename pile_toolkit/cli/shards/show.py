@@ -134,10 +134,18 @@ def _show_table(result: Any) -> None:
     ]
     print_table(["sample", ">at", "component", "document", ">copy", ">tokens from", ">to", "?edges"], rows)
     order = f"order {result.order}, length {result.sequence_length:,}, {result.samples:,} samples, seed {result.seed}"
-    click.echo(f"\n{safe(result.prefix)}: {order}")
+    phase = f", phase from sample {result.first_sample:,} on" if result.first_sample else ""
+    click.echo(f"\n{safe(result.prefix)}: {order}{phase}")
 
 
 def _show_found(result: Any) -> None:
+    for phase in (result, *result.later_phases):
+        if result.later_phases:
+            click.secho(f"=== from sample {phase.first_sample:,} on: {safe(phase.found.prefix)}", bold=True)
+        _show_found_in(phase)
+
+
+def _show_found_in(result: Any) -> None:
     found = result.found
     ids = " ".join(map(str, found.ids[:20])) + (" ..." if len(found.ids) > 20 else "")
     click.echo(f"{found.stored:,} places in stored documents, {found.read:,} with copies, of the ids {ids}")

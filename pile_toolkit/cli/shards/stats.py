@@ -31,12 +31,13 @@ NUMBER = click.IntRange(min=1)
 @split_option
 @click.option("--length", "--sequence-length", "sequence_length", type=NUMBER, help="Of a run, with --samples.")
 @click.option("--samples", type=NUMBER, help="How many samples a run reads: steps times the global batch.")
-@click.option("--run", metavar="NAME", help="A run of the root: its shards and its length.")
+@click.option("--run", metavar="NAME", help="A run of the root: its shards, its length, and what it read, counted.")
 @click.option(
     "--listed", default=10, show_default=True, type=click.IntRange(min=0), help="Most, least and unused ids to list."
 )
 @click.option("--html", type=FILE, help="Write a page with plots as well.")
 @click.option("--parquet", type=FILE, help="Write a table of all ids and their counts as well.")
+@click.option("--exposures", type=FILE, help="With --run, write a table of how often every document is read as well.")
 @tokenizer_option
 @threads_option
 @root_option
@@ -46,13 +47,15 @@ def stats(prefix: Path | None, split: str | None, html: Path | None, root: Path,
     """What a prefix holds, counted over every id: per component, how long sequences are, which tokens occur.
 
     "stored" counts each document once, "read" as often as one epoch reads it. With the length of a run, how many
-    epochs it makes of each component.
+    epochs it makes of each component. With --run they are counted from its samples, over all its phases, and so is how
+    often every document is read.
 
     \b
     pile shards stats
     pile shards stats --split val --html val.html
     pile shards stats --length 2048 --samples 146432000      143,000 steps of 1,024 samples
     pile shards stats --run debug --parquet ids.parquet
+    pile shards stats --run debug --exposures documents.parquet
     """
     from pile_toolkit.chain.study import study
 
@@ -62,7 +65,7 @@ def stats(prefix: Path | None, split: str | None, html: Path | None, root: Path,
 
         write_shard_page(html, studied)
     print_result(studied, as_json=as_json, show=_show_stats)
-    for path in filter(None, (html, options["parquet"])):
+    for path in filter(None, (html, options["parquet"], options["exposures"])):
         click.echo(str(path), err=as_json)
 
 
@@ -77,6 +80,8 @@ def _show_stats(result: Any) -> None:
         run = result.run
         length = f"{run.samples:,} samples of {run.sequence_length:,} are {run.tokens:,} tokens"
         click.echo(f"{length}: {run.epochs:.4f} passes over the index")
+    if getattr(result, "documents", None) is not None:
+        _show_exposures(result)
 
 
 def _show_components(result: Any) -> None:
@@ -101,6 +106,21 @@ def _show_components(result: Any) -> None:
     ]
     print_table(columns + ([">epochs"] if epochs else []), rows)
     click.echo()
+
+
+def _show_exposures(result: Any) -> None:
+    rows = [(f"{one.first_sample:,}", f"{one.samples:,}", safe(one.prefix), one.index) for one in result.phases]
+    click.echo()
+    print_table([">sample from", ">samples", "shards", "index"], rows, title="phases of the run")
+    listed = {row.slug for row in result.components}
+    for row in result.run.components:
+        if row.slug not in listed:
+            click.echo(f"{safe(row.slug)}, in earlier phases only: {row.epochs:.3f} epochs, {row.tokens:,} tokens")
+    documents = result.documents
+    times = ", ".join(f"{100 * float(share):g}% {count:.3f}" for share, count in documents.quantiles.items())
+    click.echo(f"{documents.read:,} of {documents.documents:,} documents are read; how often: {times}")
+    rows = [(safe(one.document), f"{one.tokens:,}", f"{one.read:,}", f"{one.times:.3f}") for one in documents.most]
+    print_table(["document", ">tokens", ">read", ">times"], rows, title="read most often")
 
 
 def _show_lengths(result: Any) -> None:
