@@ -26,11 +26,15 @@ FIRST_CONFIG = "[build]\\nval_share = 0.02\\ntest_share = 0.02\\n[train]\\n"
 
 
 class TrainTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`recipe` is a name or a TOML file; `steps` replaces the recipe's; `set` replaces dotted keys of it."""
+    """`recipe` is a name or a TOML file; `steps` replaces the recipe's; `set` replaces dotted keys of it.
+
+    Sample indexes are kept in `cache_dir`, None: in the user's cache folder.
+    """
 
     recipe: str = "debug"
     steps: int | None = None
     name: str | None = None
+    cache_dir: str | None = None
     set: dict[str, Any] = {}
 
     @property
@@ -107,6 +111,7 @@ def _located(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
         ("download", "from", lambda text: ":" not in text),
         ("build", "weights", lambda text: text != "pile"),
         ("train", "recipe", lambda text: "/" in text or text.endswith(".toml")),
+        ("train", "cache_dir", lambda text: True),
     ):
         owner = tables.get(table)
         if isinstance(owner, dict) and key in owner:

@@ -123,6 +123,7 @@ def _stages(
                     steps=table.steps,
                     name=table.run_name,
                     overrides=table.set,
+                    cache_dir=table.cache_dir,
                     reporter=reporter,
                 ),
                 _of_train,

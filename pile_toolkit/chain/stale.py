@@ -35,7 +35,10 @@ def staleness(root: Path, name: str, known: Mapping[str, Manifest], lost: Collec
         case "mix":
             now = {"shards": known["shards"].digest()} if "shards" in known else {}
         case "train":
-            return _without_shards(before["shards"], known, lost)
+            # Of a run in several phases, the shards of each.
+            phases = [phase[2] for phase in manifest.key.parameters.get("phases", ())]
+            facts = (_without_shards(data, known, lost) for data in phases or [before["shards"]])
+            return next(filter(None, facts), None)
         case "report":
             now = {other: hash_file(root / other / MANIFEST) for other in known if _reported(other)}
         case _:

@@ -43,7 +43,10 @@ SIGNATURES = {
     "write_shards": "(root, *, tokenizer=None, materialize=False, jobs=1, scheduler='process', reporter)",
     "mix_shards": "(root, name, *, weights)",
     "shard_stats": "(prefix)",
-    "train": "(recipe='debug', *, root, steps=None, name=None, mix=None, overrides=None, take_over=False, reporter)",
+    "train": (
+        "(recipe='debug', *, root, steps=None, name=None, mix=None, overrides=None, new_phase=False, cache_dir=None, "
+        "take_over=False, reporter)"
+    ),
     "load_model": "(path)",
     "export": "(checkpoint, target, *, to='hf', tokenizer=None)",
     "plan": "(config, *, overrides=None, jobs=1)",

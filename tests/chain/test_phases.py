@@ -17,6 +17,7 @@ from pile_toolkit.chain.orders import Order
 from pile_toolkit.chain.stages import TrainStageResult, train
 from pile_toolkit.chain.study import find_text, show_samples, study
 from pile_toolkit.chain.verify import verify
+from pile_toolkit.cli.main import cli
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
@@ -122,6 +123,15 @@ def test_what_is_damaged_in_a_run_of_two_phases_is_named_and_not_made_by_one_com
     assert fault.repair == "restore it: the run was trained in 2 phases, by as many commands"
 
 
+def test_a_run_is_stale_once_the_shards_of_any_phase_are_gone(root, tmp_path):
+    for lost in ("shards", "mixes/more-code"):
+        shutil.rmtree(tmp_path / "root", ignore_errors=True)
+        shutil.copytree(root, tmp_path / "root")
+        shutil.rmtree(tmp_path / "root" / lost)
+        (stale,) = [one for one in verify(tmp_path / "root").stale if one.path.endswith("runs/two")]
+        assert stale.fact == "was trained on shards that are no longer there"
+
+
 def test_steps_and_samples_of_a_run_are_those_of_their_phase(root, samples):
     for step in (3, 4):
         shown = show_samples(root / "shards/train", root=root, step=step, order=Order(run="two"), as_ids=True)
@@ -189,28 +199,42 @@ def test_a_mix_that_was_renamed_since_is_found_by_its_content(root, samples, tmp
     assert msgspec.json.decode(msgspec.json.encode(shown))["first_sample"] == FIRST
 
 
-def test_the_commands_of_the_help_take_new_weights_into_a_run(undisturbed, pile, tmp_path):
+@pytest.fixture
+def say(capsys) -> Callable[..., str]:
+    """Runs a command in this process and returns what it printed."""
+
+    def call(*arguments: object) -> str:
+        cli.main([*map(str, arguments)], standalone_mode=False)
+        printed = capsys.readouterr()
+        return printed.out + printed.err
+
+    return call
+
+
+def test_the_commands_of_the_help_take_new_weights_into_a_run(undisturbed, say, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(undisturbed / "root", root)
     with pytest.raises(KeyboardInterrupt):
         go_on(root, reporter=EndsAt(4))
     weights = tmp_path / "weights.toml"
     weights.write_text("".join(f'"{slug}" = {weight}\n' for slug, weight in WEIGHTS.items()))
-    assert pile("shards", "mix", "more-code", "--weights", weights, "--root", root).returncode == 0
+    say("shards", "mix", "more-code", "--weights", weights, "--root", root)
     settings = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     command = ["train", "debug", "--name", "two", "--steps", STEPS, "--mix", "more-code", "--root", root, *settings]
-    refused = pile(*command)
-    assert refused.returncode == 2
-    assert "--new-phase reads them from the newest checkpoint on" in refused.stderr
-    done = pile(*command, "--new-phase", "--cache-dir", tmp_path / "cache")
-    assert done.returncode == 0, done.stderr
-    assert "phase 2 of the run" in done.stderr
+    with pytest.raises(UsageError) as error:
+        say(*command)
+    assert error.value.hint.startswith("--new-phase reads them from the newest checkpoint on")
+    assert "phase 2 of the run" in say(*command, "--new-phase", "--cache-dir", tmp_path / "cache")
     assert list((tmp_path / "cache").glob("*.index"))
-    stats = pile("shards", "stats", "--run", "two", "--root", root)
-    assert stats.returncode == 0, stats.stderr
-    assert "phases of the run" in stats.stdout
-    assert re.search(r"^[\d,]+ of [\d,]+ documents are read; how often: 0% 0\.", stats.stdout, re.MULTILINE)
-    shown = pile("shards", "show", "--run", "two", "--step", "5", "--root", root)
-    assert f"phase from sample {FIRST} on" in shown.stdout
-    found = pile("shards", "show", "--run", "two", "--find", " the", "--limit", "3", "--root", root)
-    assert f"=== from sample {FIRST} on" in found.stdout
+    assert "up to date" in say(*command)
+
+
+def test_what_a_run_read_is_printed_phase_by_phase(root, say):
+    stats = say("shards", "stats", "--run", "two", "--root", root)
+    assert re.search(r"^[\d,]+ of [\d,]+ documents are read; how often: 0% 0\.", stats, re.MULTILINE)
+    assert "phases of the run" in stats
+    assert f"phase from sample {FIRST} on" in say("shards", "show", "--run", "two", "--step", 5, "--root", root)
+    found = say("shards", "show", "--run", "two", "--find", " the", "--limit", 3, "--root", root)
+    assert f"=== from sample {FIRST} on: {root}/mixes/more-code/train" in found
+    with pytest.raises(UsageError, match="how often documents are read is counted of a run"):
+        say("shards", "stats", "--exposures", root / "none.parquet", "--root", root)
