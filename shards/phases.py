@@ -105,10 +105,11 @@ class Phases(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 + (f"the last one begins at {least - 1:,}" if self.phases else "the first one begins at 0")
             )
         for earlier in self.phases:
-            if earlier.is_over(phase):
+            # Whatever else changed: the held-out splits, which the content covers as well.
+            if earlier.index == phase.index:
                 raise UsageError(
-                    f"{phase.prefix} was read from sample {earlier.first_sample:,} of the run on: another phase of it "
-                    "would read the same samples again, from the first",
+                    f"{phase.prefix} gives the index that was read from sample {earlier.first_sample:,} of the run on: "
+                    "another phase of it would read the same samples again, from the first",
                     hint="pile shards mix NAME --weights FILE, with weights that the run did not have yet",
                 )
         return Phases(phases=(*self.phases, phase))

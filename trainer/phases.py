@@ -39,7 +39,7 @@ def settle_phases(
     but its data. Raises UsageError where the run reads other shards and `new_phase` was not asked for, and where a
     phase cannot begin; and as `resume_point`.
     """
-    recorded = world.first_says(lambda: _recorded(run, offered))
+    recorded = world.first_says(lambda: _recorded(run, offered, new_phase=new_phase))
     last = recorded.phases[-1]
     if last.shards != offered.shards:
         world.first_says(lambda: _refuse(run, last, offered, new_phase=new_phase))
@@ -70,17 +70,20 @@ def data_at(phases: Phases, sample: int) -> dict[str, Any]:
     return data
 
 
-def _recorded(run: Path, offered: Phase) -> Phases:
+def _recorded(run: Path, offered: Phase, *, new_phase: bool) -> Phases:
     """What the run's folder says, with the shards where they lie now; of a run that has read nothing, what is offered.
 
     A run from before there was a record has one phase, which its checkpoints confirm or refuse.
     """
     begun = Phases(phases=(offered,))
+    written = written_checkpoints(run / CHECKPOINTS)
     if not (run / PHASES).is_file():
+        if new_phase and not written:
+            raise UsageError(f"{run} has not begun: no phase can follow", hint="--name of the run, or no --new-phase")
         return begun
     recorded = read_phases(run)
     *earlier, last = recorded.phases
-    if not earlier and not written_checkpoints(run / CHECKPOINTS):
+    if not (earlier or written or new_phase):
         return begun
     if not last.is_over(offered):
         return recorded

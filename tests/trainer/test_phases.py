@@ -31,7 +31,13 @@ from trainer.train import train
 
 VOCAB_SIZE = 300
 LENGTH, BATCH, STEPS = 16, 8, 10
-STATELESS = {"data.order": "stateless", "train.steps": STEPS, "checkpoint.interval": 2, "checkpoint.keep_last": 10}
+STATELESS = {
+    "data.order": "stateless",
+    "train.steps": STEPS,
+    "checkpoint.interval": 2,
+    "checkpoint.keep_last": 10,
+    "validation.interval": 3,
+}
 # Some documents twice or more; number 7 only in the later weights, number 3 only in the first.
 ENTRIES = {"shards": [4, 0, 3, 2, 1, 0, 5, 6, 8, 9], "mixes/more": [9, 7, 7, 2, 0, 7, 1, 8, 4, 6, 5, 7]}
 
@@ -52,7 +58,8 @@ def write_shards(folder: Path, entries: list[int]) -> None:
     """Train and val shards over the documents, with the provenance of each entry."""
     folder.mkdir(parents=True)
     starts = [2 * sum(map(len, DOCUMENTS[:number])) for number in range(len(DOCUMENTS))]
-    for split, numbers in (("train", entries), ("val", [8, 2])):
+    # Held-out shards differ as well, so that one sees which are used.
+    for split, numbers in (("train", entries), ("val", entries[:3])):
         prefix = folder / split
         data_path(prefix).write_bytes(b"".join(np.array(ids, "<u2").tobytes() for ids in DOCUMENTS))
         write_index(
@@ -259,7 +266,9 @@ def test_shards_of_an_earlier_phase_are_refused_with_and_without_the_option(root
     assert [phase.first_sample for phase in read_phases(root / "runs" / "x").phases] == [0, 16]
     with pytest.raises(UsageError, match="from sample 16 on, it cannot be continued"):
         go_on(root, "shards")
-    with pytest.raises(UsageError, match=r"was read from sample 0 of the run on: .* the same samples again") as error:
+    with pytest.raises(
+        UsageError, match=r"that was read from sample 0 of the run on: .* the same samples again"
+    ) as error:
         go_on(root, "shards", new_phase=True)
     assert "pile shards mix" in error.value.hint
 
@@ -316,6 +325,14 @@ def test_where_a_phase_cannot_begin_it_says_why_and_nothing_changes(root, go_on)
         path.write_bytes(b"")
     with pytest.raises(UsageError, match="no whole checkpoint of a step"):
         go_on(root, "mixes/more", new_phase=True)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(UsageError, match="no whole checkpoint of a step") as error:
+        go_on(root, "mixes/more", new_phase=True)
+    assert f"rm -r {run} begins a run with these shards" in error.value.hint
+    shutil.rmtree(run)
+    with pytest.raises(UsageError, match="has not begun: no phase can follow"):
+        go_on(root, "mixes/more", new_phase=True)
+    assert not run.exists() or files_of(run) == {}
 
 
 def test_a_lost_record_is_written_anew_where_there_was_one_phase_only(root, go_on):
@@ -400,7 +417,7 @@ def test_two_processes_go_on_with_a_phase_in_a_run_that_one_began_and_build_each
     )
     assert two == pytest.approx(one, rel=1e-5)
     assert (together / "runs" / "x" / PHASES).read_bytes() == (alone / "runs" / "x" / PHASES).read_bytes()
-    # The train shards of the phase, and the held-out ones.
+    # The train shards of the phase, and the held-out ones of it.
     assert len(list((tmp_path / "cache").glob("*.index"))) == 2
     checkpoint = read_checkpoint(together / "runs" / "x" / "checkpoints" / "step-00000010")
     assert len([file for file in checkpoint.files if "shard-00002" in file.path]) == 1
