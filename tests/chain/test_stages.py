@@ -111,7 +111,9 @@ def test_an_old_damaged_checkpoint_is_named_and_left_out(copied):
     assert verify(copied / "root").faults == []
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "recipe.toml", "checkpoints/step-00000012/manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "recipe.toml", "phases.json", "checkpoints/step-00000012/manifest.json"]
+)
 def test_the_printed_command_repairs_a_run_folder(copied, name):
     path = copied / "root" / "runs" / "debug" / name
     sound = path.read_bytes()
