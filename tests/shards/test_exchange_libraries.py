@@ -1,12 +1,19 @@
-"""What we write, the libraries of these formats read, and the other way round; skipped where they are not installed."""
+"""What we write, the libraries of these formats read, and the other way round; skipped where they are not installed.
+
+`python -m tests.shards.exchange_libraries` installs them and skips nothing.
+"""
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import tokenizers
 
 from pile_toolkit.core.errors import UsageError
 from shards.dataset import TokenDataset
@@ -122,3 +129,79 @@ def test_we_read_what_litdata_writes(tmp_path):
     writer.merge()
     import_shards(tmp_path / "in", tmp_path / "back", format="litdata")
     assert sequences(TokenDataset(tmp_path / "back")) == DOCUMENTS
+
+
+def test_mds_of_ours_is_read_by_the_library(write_documents, tmp_path, monkeypatch):
+    streaming = library("streaming")
+    monkeypatch.setattr("shards.exchange.mds.CHUNK_BYTES", 600)
+    written = write_documents(DOCUMENTS, ENTRIES)
+    export_shards(written.prefix, tmp_path / "out", to="mds")
+    samples = streaming.LocalDataset(str(tmp_path / "out"))
+    assert [samples[number]["tokens"].tolist() for number in range(samples.num_samples)] == written.sequences
+    assert [samples[number]["document"] for number in range(samples.num_samples)] == [
+        row["document"] for row in written.rows
+    ]
+    assert len(list((tmp_path / "out").glob("*.mds"))) > 1
+
+
+def as_tensor(ids):
+    """What a user's function hands to litdata, one document at a time; in a process of its own."""
+    import torch
+
+    yield torch.tensor(ids, dtype=torch.int64)
+
+
+def test_we_read_what_optimize_of_litdata_makes(tmp_path):
+    litdata = library("litdata")
+    options = {"num_workers": 1, "chunk_size": 40, "item_loader": litdata.TokensLoader()}
+    litdata.optimize(fn=as_tensor, inputs=DOCUMENTS, output_dir=str(tmp_path / "in"), verbose=False, **options)
+    import_shards(tmp_path / "in", tmp_path / "back", format="litdata")
+    assert sequences(TokenDataset(tmp_path / "back")) == DOCUMENTS
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32])
+def test_we_read_what_dolma_writes(tmp_path, kind):
+    writer_of = library("dolma.tokenizer.memmap_writer").MemmapWriter
+    output_of = library("dolma.tokenizer.data_types").TokenizerOutput
+    with writer_of(path=str(tmp_path / "part-0-00000"), dtype=np.dtype(kind), max_tokens=4096) as writer:
+        for number, ids in enumerate(DOCUMENTS):
+            assert writer.write(output_of.from_tokens(str(number), "/data/one.jsonl.gz", number + 1, ids))
+    import_shards(tmp_path / "part-0-00000.npy", tmp_path / "back", format="dolma")
+    assert sequences(TokenDataset(tmp_path / "back")) == DOCUMENTS
+
+
+def test_we_read_what_the_tokens_command_of_dolma_makes(tmp_path):
+    library("dolma.tokenizer")
+    # Of fewer than 256 it would write bytes.
+    names = ["<end>", "<pad>", "one", "two", "three", *(f"word{number}" for number in range(300))]
+    words = {word: number for number, word in enumerate(names)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    texts = ["one two", "three", "two two one three"]
+    with gzip.open(tmp_path / "texts.jsonl.gz", "wt") as file:
+        for number, text in enumerate(texts):
+            file.write(json.dumps({"id": str(number), "text": text, "source": "s"}) + "\n")
+    command = ["tokens", "--documents", tmp_path / "texts.jsonl.gz", "--destination", tmp_path / "out"]
+    command += ["--tokenizer.name_or_path", tmp_path / "tokenizer.json", "--tokenizer.eos_token_id", 0]
+    command += ["--tokenizer.pad_token_id", 1, "--processes", 1, "--seed", 3, "--max_size", 1_000_000]
+    code = "import sys; from dolma.cli.__main__ import main; main(sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = (tmp_path / "out").rglob("*.npy")
+    import_shards(made, tmp_path / "back", format="dolma")
+    expected = [[*(words[word] for word in text.split()), 0] for text in texts]
+    assert sorted(sequences(TokenDataset(tmp_path / "back"))) == sorted(expected)
+
+
+@pytest.mark.parametrize("provenance", [True, False])
+def test_dolma_merges_what_we_write(write_documents, tmp_path, provenance):
+    reshard = library("dolma.tokenizer.reshard")
+    written = write_documents(DOCUMENTS, ENTRIES, provenance=provenance)
+    paths = []
+    for name in ("a", "b"):
+        export_shards(written.prefix, tmp_path / name, to="dolma")
+        paths.append(reshard.TokensMetadataPaths(str(tmp_path / f"{name}.npy"), str(tmp_path / f"{name}.csv.gz")))
+    reshard.merge_group(paths, tmp_path / "merged.npy", np.dtype(np.uint16))
+    import_shards(tmp_path / "merged", tmp_path / "back", format="dolma")
+    assert sequences(TokenDataset(tmp_path / "back")) == written.sequences * 2
