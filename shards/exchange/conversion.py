@@ -1,7 +1,7 @@
 """A data set of another program in, a `.bin/.idx` pair out; a pair in, a data set of another program out.
 
 Everything goes through in blocks, and a name appears only when what it names is whole. Where documents are known, what
-they are goes along.
+they are goes along. An export has a manifest beside it, against which an import of it is held.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pile_toolkit.core.manifest import MANIFEST
 from shards.dataset import TokenDataset
 from shards.exchange import dolma, huggingface, litdata, mds, megatron, nanogpt
 from shards.exchange.idfile import IdFile
+from shards.exchange.manifest import check_export, export_manifest_path, write_export_manifest
 from shards.exchange.origins import OriginsCollector, origins_path, read_origins, write_origins
 from shards.exchange.shapes import Incoming, Layout, Reading, Writing, Written
 from shards.format import data_path, index_path, write_index
@@ -95,11 +96,15 @@ def import_shards(
 
     Ids are checked against `vocab_size` and stored as uint16 where they allow it, else int32. `end_of_text` cuts ids
     that came without documents, `id_type` is the type of ids in files that do not say it. Raises UsageError where the
-    source is absent or the output there, CorruptData where the source is not what it claims to be.
+    source is absent or the output there, CorruptData where the source is not what it claims to be, or was exported here
+    and is not any more what its manifest says.
     """
     source, output = Path(source), Path(output)
     module = _module(format)
     _refuse_existing(output, [index_path(output)])
+    base = _base(format, source)
+    recorded = export_manifest_path(base)
+    checked = check_export(recorded) if recorded.exists() and not dry_run else None
     incoming = module.read(source, Reading(end_of_text=end_of_text, id_type=id_type))
     if dry_run:
         return _dry_run(format, [data_path(output), index_path(output)])
@@ -110,7 +115,7 @@ def import_shards(
     ):
         file = IdFile(temporary, name=str(source), vocab_size=vocab_size)
         layout, described = _take(incoming, file, collector, advance)
-        if not described and (rows := incoming.origins or _beside(source)) is not None:
+        if not described and (rows := incoming.origins or _beside(base)) is not None:
             described = True
             for origins in rows:
                 collector.add(origins)
@@ -129,7 +134,9 @@ def import_shards(
     with TokenDataset(output) as dataset:
         files = [data_path(output), index_path(output)] + ([provenance_path(output)] if described else [])
         pair = _pair(source, dataset, Written(files=files))
-    said = [] if described else ["it does not say which documents these are: there is no .docs.arrow"]
+    said = [f"all {len(checked.outputs)} files are as they were exported"] if checked else []
+    if not described:
+        said.append("it does not say which documents these are: there is no .docs.arrow")
     if pair.sequences and vocab_size is None:
         said.append("ids were not checked against a vocabulary: --vocab-size does")
     return Exchanged(format=format, pairs=[pair], said=said, options=[])
@@ -154,8 +161,13 @@ def _take(incoming: Incoming, file: IdFile, collector: OriginsCollector, advance
     return Layout(bounds[:-1], np.diff(bounds), np.arange(len(bounds))), described
 
 
-def _beside(source: Path) -> Iterator[Origins] | None:
-    path = origins_path(source)
+def _base(format: str, path: Path) -> Path:
+    """What stands beside an export is named after this: where a format has two files, what they have in common."""
+    return dolma.base(path) if format == "dolma" else path
+
+
+def _beside(base: Path) -> Iterator[Origins] | None:
+    path = origins_path(base)
     return read_origins(path) if path.exists() else None
 
 
@@ -187,16 +199,21 @@ def export_shards(
     done: list[ExchangedSplit] = []
     said: dict[str, None] = {}
     for source, target in pairs.items():
+        base = _base(to, target)
+        # That of files which somebody has removed since.
+        export_manifest_path(base).unlink(missing_ok=True)
         with (
             TokenDataset(source) as dataset,
             reporter.progress(f"export {source.name}", total=dataset.total_tokens, unit="tokens") as advance,
         ):
             written = module.write(dataset, target, Writing(keep_pointers=keep_pointers), advance)
             if dataset.has_provenance and to not in _WITH_COLUMNS:
-                written.files.append(origins_path(target))
+                written.files.append(origins_path(base))
                 write_origins(written.files[-1], dataset.provenance)
             elif not dataset.has_provenance:
                 written.said.append("the shards do not say which documents they hold, nor does the copy")
+            manifest = write_export_manifest(base, dataset, written.files, to=to, keep_pointers=keep_pointers)
+            written.files.append(manifest)
             done.append(_pair(source, dataset, written))
             said |= dict.fromkeys(written.said)
     if to == "huggingface" and prefix.is_dir():

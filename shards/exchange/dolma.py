@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 from array import array
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,6 @@ from shards.exchange.shapes import NO_ENDS, Incoming, Layout, Part, Reading, Wri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from shards.dataset import TokenDataset
 
@@ -29,9 +29,13 @@ ENDINGS = (".npy", ".csv.gz")
 _LONGEST_LINE = 1 << 16
 
 
+def base(path: Path) -> Path:
+    """What both files have in common, by the name of either."""
+    return path.with_name(path.name.removesuffix(".csv.gz").removesuffix(".npy"))
+
+
 def _named(path: Path) -> list[Path]:
-    name = path.name.removesuffix(".csv.gz").removesuffix(".npy")
-    return [path.with_name(name + ending) for ending in ENDINGS]
+    return [Path(f"{base(path)}{ending}") for ending in ENDINGS]
 
 
 def read(source: Path, reading: Reading) -> Incoming:

@@ -11,10 +11,17 @@ import pytest
 
 from pile_toolkit.core.errors import CorruptData, PileError, UsageError
 from shards.exchange import export_shards, import_shards
+from shards.exchange.manifest import export_manifest_path
 from shards.exchange.origins import origins_path
 from tests.shards.twin import twin_bytes
 
 DOCUMENTS = [[5, 6, 99], [99], [1, 2, 3, 99]]
+
+
+def export_plainly(prefix, output, *, to):
+    """An export as another program would have left it: nothing beside it says what its bytes are."""
+    export_shards(prefix, output, to=to)
+    export_manifest_path(output).unlink()
 
 
 def refused(source, folder, name, kind=CorruptData, **options):
@@ -105,7 +112,7 @@ def test_a_real_npy_file_is_not_dolmas(tmp_path):
     ],
 )
 def test_chunks_whose_offsets_lead_outside_are_refused(write_documents, tmp_path, name, damage, says):
-    export_shards(write_documents(DOCUMENTS, provenance=False).prefix, tmp_path / "in", to=name)
+    export_plainly(write_documents(DOCUMENTS, provenance=False).prefix, tmp_path / "in", to=name)
     (chunk,) = (path for path in (tmp_path / "in").iterdir() if path.name != "index.json")
     chunk.write_bytes(damage(chunk.read_bytes()))
     assert says in refused(tmp_path / "in", tmp_path, name)
@@ -113,7 +120,7 @@ def test_chunks_whose_offsets_lead_outside_are_refused(write_documents, tmp_path
 
 @pytest.mark.parametrize("name", ["mds", "litdata"])
 def test_any_flipped_byte_is_read_or_refused_and_never_a_crash(write_documents, tmp_path, name):
-    export_shards(write_documents(DOCUMENTS).prefix, tmp_path / "in", to=name)
+    export_plainly(write_documents(DOCUMENTS).prefix, tmp_path / "in", to=name)
     (chunk,) = (path for path in (tmp_path / "in").iterdir() if path.name != "index.json")
     for path in (chunk, tmp_path / "in" / "index.json"):
         whole = path.read_bytes()
@@ -137,17 +144,17 @@ def change_index(path, **changes):
 @pytest.mark.parametrize("leads", ["../in2/shard.00000.mds", "/etc/passwd", "a\\b", ""])
 def test_files_outside_the_folder_are_not_opened(write_documents, tmp_path, leads):
     written = write_documents(DOCUMENTS)
-    export_shards(written.prefix, tmp_path / "in", to="mds")
-    export_shards(written.prefix, tmp_path / "in2", to="mds")
+    export_plainly(written.prefix, tmp_path / "in", to="mds")
+    export_plainly(written.prefix, tmp_path / "in2", to="mds")
     change_index(tmp_path / "in" / "index.json", raw_data={"basename": leads, "bytes": 1, "hashes": {}})
     assert "names the file" in refused(tmp_path / "in", tmp_path, "mds")
-    export_shards(written.prefix, tmp_path / "lit", to="litdata")
+    export_plainly(written.prefix, tmp_path / "lit", to="litdata")
     change_index(tmp_path / "lit" / "index.json", filename=leads)
     assert "names the file" in refused(tmp_path / "lit", tmp_path, "litdata")
 
 
 def test_what_would_be_unpickled_or_unpacked_is_refused(write_documents, tmp_path):
-    export_shards(write_documents(DOCUMENTS, provenance=False).prefix, tmp_path / "in", to="mds")
+    export_plainly(write_documents(DOCUMENTS, provenance=False).prefix, tmp_path / "in", to="mds")
     index = tmp_path / "in" / "index.json"
     change_index(index, column_encodings=["pkl"])
     assert "ids are read as ndarray or bytes" in refused(tmp_path / "in", tmp_path, "mds", UsageError)
@@ -165,7 +172,7 @@ def test_what_would_be_unpickled_or_unpacked_is_refused(write_documents, tmp_pat
     "data_format", [["pickle"], ["no_header_tensor:0"], ["no_header_tensor:x"], ["str", "int"], []]
 )
 def test_items_of_litdata_that_are_no_ids_are_refused(write_documents, tmp_path, data_format):
-    export_shards(write_documents(DOCUMENTS).prefix, tmp_path / "in", to="litdata")
+    export_plainly(write_documents(DOCUMENTS).prefix, tmp_path / "in", to="litdata")
     path = tmp_path / "in" / "index.json"
     index = json.loads(path.read_text())
     index["config"]["data_format"] = data_format
@@ -174,7 +181,7 @@ def test_items_of_litdata_that_are_no_ids_are_refused(write_documents, tmp_path,
 
 
 def test_a_folder_that_is_no_data_set_is_refused(write_documents, tmp_path):
-    export_shards(write_documents(DOCUMENTS).prefix, tmp_path / "in", to="huggingface")
+    export_plainly(write_documents(DOCUMENTS).prefix, tmp_path / "in", to="huggingface")
     (arrow,) = (tmp_path / "in").glob("*.arrow")
     whole = arrow.read_bytes()
     for content in (b"", b"nothing of the kind", whole[: len(whole) // 2]):
@@ -203,8 +210,8 @@ def test_columns_that_are_no_provenance_of_ours_are_named(tmp_path, column, valu
 
 
 def test_a_table_beside_that_does_not_fit_is_refused(write_documents, tmp_path):
-    export_shards(write_documents(DOCUMENTS).prefix, tmp_path / "in", to="neox")
-    export_shards(write_documents(DOCUMENTS[:1]).prefix, tmp_path / "other", to="neox")
+    export_plainly(write_documents(DOCUMENTS).prefix, tmp_path / "in", to="neox")
+    export_plainly(write_documents(DOCUMENTS[:1]).prefix, tmp_path / "other", to="neox")
     origins_path(tmp_path / "other").replace(origins_path(tmp_path / "in"))
     assert "has 3 sequences and describes 1" in refused(tmp_path / "in", tmp_path, "neox")
     origins_path(tmp_path / "in").write_bytes(b"PAR1 nothing of the kind")
