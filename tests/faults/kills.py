@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tests.faults.ground import FOLDERS, PATIENCE_S, PREDECESSORS, complete, demand_sound, running, scratch
 from tests.faults.outcome import demand, judged
+from tests.faults.places import PLACES, kill_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from tests.faults.ground import Finished, Ground, RunningPile
     from tests.faults.outcome import Outcome
 
-# The lease is no stage, but has its own moments: taken, released, taken over.
-STAGES = (*FOLDERS, "minhash", "lease")
+# The lease is no stage, but has its own moments: taken, released, taken over; so have the places inside of shards.
+STAGES = (*FOLDERS, "minhash", "lease", *PLACES)
 SECOND_KILLS = 0.3
 # A moment that came after the end of the run is drawn again, nearer to the start.
 ATTEMPTS = 6
@@ -31,6 +32,9 @@ ATTEMPTS = 6
 def kill(ground: Ground, seed: int) -> Outcome:
     """One case: seeds go through the stages in turn, and within a stage through group and parent."""
     stage = STAGES[seed % len(STAGES)]
+    if stage in PLACES:
+        in_mid_file = seed // len(STAGES) % 2 == 1
+        return judged("kill", stage, seed, lambda: kill_place(ground, stage, seed, in_mid_file=in_mid_file))
     return judged("kill", stage, seed, lambda: _kill(ground, stage, seed))
 
 

@@ -13,13 +13,19 @@ from tests.faults.outcome import Lost, require
 
 
 # Seeds of: corpus, on the clock, all processes; shards, on the clock, the parent alone; train, at a file operation.
-@pytest.mark.parametrize("seed", [3, 15, 26])
+@pytest.mark.parametrize("seed", [3, 18, 32])
 def test_a_run_killed_in_mid_stage_and_run_again_gives_the_same_bytes(ground, seed):
     require(kill(ground, seed))
 
 
+# Seeds of: parts that are joined, in mid-file; copies written out, in mid-file; a mix, before a file operation.
+@pytest.mark.parametrize("seed", [23, 24, 12])
+def test_shards_killed_while_they_are_put_together_and_made_again_have_the_same_bytes(ground, seed):
+    require(kill(ground, seed))
+
+
 def test_consecutive_seeds_go_through_all_stages_and_both_ways_to_kill(ground):
-    assert {"download", "plan", "corpus", "train", "minhash", "lease"} <= set(STAGES)
+    assert {"download", "plan", "corpus", "train", "minhash", "lease", "join", "materialize", "mix"} <= set(STAGES)
     assert {STAGES[seed % len(STAGES)] for seed in range(len(STAGES))} == set(STAGES)
 
 

@@ -2,12 +2,14 @@
 
 FAULT_FOLDER   operations on files below it count, in the first process; each adds a line to FAULT_LOG where that is set
 FAULT_AT       at the operation of this number, from 1, before it is done, FAULT_KILLS (process or group) is killed
+FAULT_LIMIT_BYTES   in place of the kill: from there on the system ends the process that makes a file longer than this
 FAULT_OPENED   a worker that opens a file whose path contains this ends as FAULT_DOES says: kill, or eat all memory
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 
@@ -48,7 +50,12 @@ def _count_operations(folder: str) -> None:
             descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.write(descriptor, f"{event} {path}\n".encode())
             os.close(descriptor)
-        if done == fatal:
+        if done == fatal and (limit := os.environ.get("FAULT_LIMIT_BYTES")):
+            # Python does not want to hear of this signal; left to the system it ends a process like SIGKILL.
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+        elif done == fatal:
             (os.killpg if os.environ["FAULT_KILLS"] == "group" else os.kill)(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
