@@ -25,6 +25,7 @@ from pile_toolkit.core.manifest import read_manifest
 from pipelines.catalog import select
 from pipelines.sources import FolderSource, SampleSource, parse_sources
 from pipelines.weights import resolve_weights
+from shards.format import token_dtype
 from shards.stage import INDEX_BYTES_PER_COPY
 
 if TYPE_CHECKING:
@@ -93,13 +94,16 @@ class StageForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run will make and need."""
+    """What a run will make and need; `materialized_disk_bytes` is what shards take in place of their stage's disk when
+    copies are written out (`pile shards write --materialize`), which no run does by itself.
+    """
 
     root: str
     components: list[ComponentForecast]
     stages: list[StageForecast]
     effective_bytes: int
     tokens: int
+    materialized_disk_bytes: int
     free_disk_bytes: int
     free_memory_bytes: int
 
@@ -119,6 +123,7 @@ def plan(config: str | Path, *, overrides: Mapping[str, Any] | None = None, jobs
         stages=_stages(resolved, root, components, jobs),
         effective_bytes=sum(row.effective_bytes for row in components),
         tokens=sum(row.tokens for row in components),
+        materialized_disk_bytes=round(_shards_bytes(root, components, _token_bytes(resolved), materialize=True)),
         free_disk_bytes=shutil.disk_usage(existing_parent(root.resolve())).free,
         free_memory_bytes=psutil.virtual_memory().available,
     )
@@ -189,7 +194,6 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], 
     written_bytes = sum(row.bytes for row in components if not isinstance(source_of(row.slug), FolderSource))
     effective_bytes = sum(row.effective_bytes for row in components)
     copied = config.build.write_corpus
-    token_bytes = 2 if config.tokenizer.vocab_size < 65_500 else 4
     bounds = memory_bounds(_memory_input(config, root, components), jobs=jobs)
     signatures = documents * config.dedup.num_perm * 4 if config.dedup.method == "minhash" else 0
     needs = {
@@ -202,7 +206,7 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], 
         # Buckets and files of the corpus stand beside each other until the last is sorted.
         "corpus": (2 * effective_bytes * COMPRESSED_SHARE, bounds["corpus"]) if copied else (0, 0),
         "tokenizer": (4 << 20, bounds["tokenizer"]),
-        "shards": (_shards_bytes(root, components, token_bytes), bounds["shards"]),
+        "shards": (_shards_bytes(root, components, _token_bytes(config)), bounds["shards"]),
     }
     return [
         StageForecast(
@@ -215,17 +219,26 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], 
     ]
 
 
-def _shards_bytes(root: Path, components: list[ComponentForecast], token_bytes: int) -> float:
-    """Every document once with its end, one part a second time while it is joined, and the index with all copies."""
+def _token_bytes(config: RunConfig) -> int:
+    return token_dtype(config.tokenizer.vocab_size).itemsize
+
+
+def _shards_bytes(
+    root: Path, components: list[ComponentForecast], token_bytes: int, *, materialize: bool = False
+) -> float:
+    """Every document once with its end, and the index with all copies; while parts are joined one of them a second
+    time. With `materialize` they stay until every copy is written out."""
     stored = sum(TOKENS_PER_BYTE * row.bytes + row.documents for row in components)
+    copies = sum(row.documents * row.epochs for row in components)
     # A part is a file; of a component that is not here yet all may be one.
     parts = [
         text_bytes
         for row in components
         for text_bytes in (_file_bytes(root, row.slug) if row.counted == "on this disk" else [row.bytes])
     ]
-    copies = sum(row.documents * row.epochs for row in components)
-    return token_bytes * (stored + TOKENS_PER_BYTE * max(parts)) + INDEX_BYTES_PER_COPY * copies
+    written_out = TOKENS_PER_BYTE * sum(row.effective_bytes for row in components) + copies
+    beside = written_out if materialize else TOKENS_PER_BYTE * max(parts)
+    return token_bytes * (stored + beside) + INDEX_BYTES_PER_COPY * copies
 
 
 def _file_bytes(root: Path, slug: str) -> list[int]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 
 import msgspec
 import pytest
 
 from pile_toolkit.chain.forecast import plan, refuse_what_does_not_fit
 from pile_toolkit.core.errors import OutOfSpace, SourceUnavailable
+from pile_toolkit.core.files import tree_bytes
 from pipelines.catalog import components
 from shards.stats import shard_stats
+from tests.chain.small_chain import pile_command, process_environment
 from tests.making import REPOSITORY
 
 # Of a server nothing is known before it is asked.
@@ -54,6 +58,37 @@ def test_the_disk_of_shards_covers_what_they_really_take(configure, undisturbed,
     total, largest = sum(path.stat().st_size for path in files), max(path.stat().st_size for path in files)
     # Its vocabulary of 1,500 makes more tokens of a byte than the 50,257 of the forecast.
     assert needed == pytest.approx(total + largest / 2, rel=0.5)
+
+
+def test_copies_that_are_written_out_take_the_effective_corpus_beside_the_stored_one(tmp_path):
+    (tmp_path / "pile.toml").write_text(PUBLISHED)
+    needed = plan(tmp_path / "pile.toml").materialized_disk_bytes
+    # The parts (825 GiB of text) stay until all copies (1254 GiB) stand beside them; 2 bytes a token; 11 GiB of index.
+    assert needed / 2**30 == pytest.approx((825.18 + 1254.20) * 0.29335 * 2 + 11, rel=0.01)
+    wide = plan(tmp_path / "pile.toml", overrides={"tokenizer.vocab_size": 70_000}).materialized_disk_bytes
+    assert wide / needed == pytest.approx(2, rel=0.01)
+
+
+def most_on_disk(command, folder):
+    """Bytes of all files below a folder at the most while a command runs, looked at without a pause."""
+    most = 0
+    with subprocess.Popen(command, env=process_environment(), stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                most = max(most, tree_bytes(folder))
+    assert process.returncode == 0
+    return most
+
+
+def test_the_disk_of_copies_written_out_covers_what_they_really_take(undisturbed, tmp_path):
+    subprocess.run(["cp", "-a", undisturbed / "root", tmp_path / "root"], check=True)
+    command = pile_command(["shards", "write", "--materialize", "--root", tmp_path / "root", "--jobs", "1"])
+    taken = most_on_disk(command, tmp_path / "root" / "shards")
+    forecast = plan(undisturbed / "pile.toml")
+    # Its vocabulary of 1,500 makes more tokens of a byte than the 50,257 of the forecast, by this much.
+    ids = shard_stats(undisturbed / "root" / "shards" / "train")
+    per_byte = ids.tokens / ids.bytes
+    assert taken == pytest.approx(forecast.materialized_disk_bytes * per_byte / 0.29335, rel=0.35)
 
 
 def test_the_first_stage_that_does_not_fit_is_named(tmp_path):
