@@ -10,6 +10,10 @@ times the first:
 - lines: 10,000 documents of a line or two each. What is needed per document, or not.
 - long: a few documents, one of them of 1 MB. What is needed for the longest one.
 
+A fourth shape needs nothing of FOLDER: index, 1 and 10 million sequences of drawn sizes (13.6 billion ids, of which the
+disk holds none), whose sample index is built in all three orders, 1.5 passes at length 2048. Its bound is that of the
+issue it was built for: three times the result, beside the process and the sizes and pointers that it reads.
+
 Measured is the larger of two things: the sum, over the command and all processes below it, of the proportional set size
 (`/proc/PID/smaps_rollup`: what is shared counts once), looked at 50 times a second; and the largest resident size that
 any one of them ever had (`VmHWM`, which no look can miss). The bounds are those that `pile plan` prints
@@ -32,24 +36,33 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import psutil
 
-from pile_toolkit.chain.memory import MemoryInput, counted, memory_bounds
+from pile_toolkit.chain.memory import TABLES_BYTES, MemoryInput, counted, memory_bounds
 from pile_toolkit.core.documents import DocumentWriter, read_documents
+from shards.format import data_path, index_path, write_index
+from shards.writer import stored_pointers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TIMES = 10
-SHAPES = ("text", "lines", "long")
+SHAPES = ("text", "lines", "long", "index")
 LINES = 10_000
 LONG_BYTES = 1e6
 TRAIN_SHARDS = 4
 SHARES = ("--val-share", "0.02", "--test-share", "0.02")
+ORDERS = ("neox", "megatron", "stateless")
+INDEXED, INDEXED_TOKENS, INDEXED_LENGTH = 1_000_000, 1_360_000_000, 2048
+RESULTS = 3
 SAMPLE_INTERVAL_S = 0.02
 MIB = 1 << 20
 # Words keep the white space that follows them, so that lines and indents stay what they are in number.
 _WORD = re.compile(r"\S+")
+
+
+INDEX_COMMAND = ("shards", "index", "--length", "64", "--cache-dir", "{cache}")
 
 
 class Stage(NamedTuple):
@@ -68,7 +81,11 @@ STAGES = (
     Stage("build, plan only", "plan", ("build", *SHARES, "--no-write-corpus")),
     Stage("build, corpus files", "corpus", ("build", *SHARES, "--train-shards", str(TRAIN_SHARDS)), ("corpus",)),
     Stage("tokenizer train", "tokenizer", ("tokenizer", "train", "--vocab-size", "{vocab_size}")),
+    Stage("shards write, copies", "materialize", ("shards", "write", "--materialize"), ("shards",)),
     Stage("shards write", "shards", ("shards", "write"), ("shards",)),
+    *(Stage(f"shards index, {order}", "index", (*INDEX_COMMAND, "--order", order)) for order in ORDERS),
+    Stage("shards stats, 2 threads", "stats", ("shards", "stats", "--html", "{html}", "--jobs", "2")),
+    Stage("shards verify, 2 threads", "shards verify", ("shards", "verify", "--jobs", "2")),
     Stage("shards mix", "mix", ("shards", "mix", "more", "--weights", "{weights}")),
     Stage("train, 5 steps", "train", ("train", "debug", "--steps", "5")),
     Stage("export", "export", ("export", "{root}/runs/debug", "{root}/exported")),
@@ -85,16 +102,25 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="stages with workers run with 1 and with so many")
     parser.add_argument("--megabytes", type=float, default=12.0, help="text of the small input")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES, help="only these inputs")
+    parser.add_argument(
+        "--only", nargs="+", metavar="STAGE", help="names of stages begin so; each needs those before it"
+    )
     parser.add_argument("--table", type=Path, help="write the table to this file too")
     arguments = parser.parse_args()
+    stages = [stage for stage in STAGES if stage.name.startswith(tuple(arguments.only or [""]))]
     tables, all_held = [], True
     for shape in arguments.shapes:
+        if shape == "index":
+            table, held = measure_indexes()
+            tables.append(table)
+            all_held &= held
+            continue
         inputs, peaks = [], []
         for times in (1, TIMES):
             with tempfile.TemporaryDirectory() as scratch:
                 root, source = Path(scratch) / "root", Path(scratch) / "source"
                 write_input(arguments.folder, source, shape, times, arguments.megabytes * 1e6)
-                peaks.append(run_all(root, source, shape, arguments.jobs))
+                peaks.append(run_all(root, source, shape, arguments.jobs, stages))
                 inputs.append(counted(root, train_shards=TRAIN_SHARDS))
         table, held = show(shape, inputs, peaks)
         tables.append(table)
@@ -171,18 +197,21 @@ def _long(paths: Sequence[Path], text_bytes: int) -> str:
 # Measuring
 
 
-def run_all(root: Path, source: Path, shape: str, jobs: int) -> dict[tuple[str, int], int]:
+def run_all(
+    root: Path, source: Path, shape: str, jobs: int, stages: Sequence[Stage] = STAGES
+) -> dict[tuple[str, int], int]:
     """Peak bytes by stage and number of jobs: every stage once, those that have workers a second time with `jobs`."""
     paths = sorted(source.glob("*.jsonl.zst"))
     slugs = [path.name.split(".")[0] for path in paths]
     weights = root.with_name("weights.toml")
     weights.write_text("".join(f'"{slug}" = 1.5\n' for slug in slugs))
     names: dict[str, object] = {"source": source, "root": root, "weights": weights}
+    names |= {"cache": root.with_name("cache"), "html": root.with_name("stats.html")}
     names["document"] = f"{slugs[0]}/{paths[0].name}:1"
     # The lines have not text enough for more.
     names["vocab_size"] = 50257 if shape == "text" else 8000
     peaks = {}
-    for stage in STAGES:
+    for stage in stages:
         if shape != "text" and stage.bound in ("train", "export"):
             # Of batches and weights only, not of the corpus.
             continue
@@ -198,6 +227,48 @@ def run_all(root: Path, source: Path, shape: str, jobs: int) -> dict[tuple[str, 
             figures = f"{peaks[stage.name, number] / MIB:.0f} MiB in {time.monotonic() - started_s:.1f} s"
             print(f"{shape}: {stage.name}, {number} jobs: {figures}", file=sys.stderr, flush=True)
     return peaks
+
+
+def measure_indexes() -> tuple[str, bool]:
+    """(a Markdown table, whether every bound held) of the sample index, on sizes alone."""
+    lines = [
+        f"Input index: {INDEXED:,} sequences, {INDEXED_TOKENS:,} ids; against {TIMES} times as many of both.\n",
+        "| order | small, MiB | bound | large, MiB | bound | result, MiB | more per byte of the result | held |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    all_held = True
+    for order in ORDERS:
+        peaks, bounds, results = [], [], []
+        for times in (1, TIMES):
+            with tempfile.TemporaryDirectory() as scratch:
+                prefix, cache = Path(scratch) / "train", Path(scratch) / "cache"
+                write_sizes(prefix, INDEXED * times, INDEXED_TOKENS * times)
+                samples = str(3 * INDEXED_TOKENS * times // INDEXED_LENGTH // 2)
+                options = ["--length", str(INDEXED_LENGTH), "--samples", samples, "--cache-dir", str(cache)]
+                command = [sys.executable, "-m", "pile_toolkit", "shards", "index", str(prefix), "--order", order]
+                peaks.append(measure([*command, *options]))
+                results.append(sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()))
+                read_bytes = index_path(prefix).stat().st_size
+            bounds.append(TABLES_BYTES + read_bytes + RESULTS * results[-1])
+            print(f"index, {order}: {peaks[-1] / MIB:.0f} MiB", file=sys.stderr, flush=True)
+        held = all(peak <= bound for peak, bound in zip(peaks, bounds, strict=True))
+        all_held &= held
+        figures = [f"{value / MIB:,.0f}" for pair in zip(peaks, bounds, strict=True) for value in pair]
+        more = (peaks[1] - peaks[0]) / (results[1] - results[0])
+        figures += [f"{results[1] / MIB:,.0f}", f"{more:.2f}", "yes" if held else "**no**"]
+        lines.append("| " + " | ".join([order, *figures]) + " |")
+    return "\n".join(lines), all_held
+
+
+def write_sizes(prefix: Path, sequences: int, tokens: int) -> None:
+    """A pair of so many sequences, whose `.bin` is a hole as long as its ids would be."""
+    rng = np.random.default_rng(1)
+    sizes = rng.lognormal(0.0, 1.0, sequences)
+    sizes = np.maximum((sizes * (tokens / sizes.sum())).astype(np.int32), 1)
+    pointers = stored_pointers(sizes, dtype="u2")
+    write_index(index_path(prefix), dtype="u2", sizes=sizes, pointers=pointers, doc_idx=np.arange(sequences + 1))
+    data_path(prefix).touch()
+    os.truncate(data_path(prefix), 2 * int(sizes.sum(dtype=np.int64)))
 
 
 def measure(command: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import xxhash
 
 from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.manifest import read_manifest
 from shards.format import data_path, index_path, open_existing, read_index
 from shards.provenance import provenance_path, read_provenance
 
@@ -32,7 +33,11 @@ class TokenDataset:
     """
 
     def __init__(self, prefix: str | Path) -> None:
-        """Maps both files. Raises UsageError where one is absent, CorruptData where they do not fit together."""
+        """Maps both files. Raises UsageError where one is absent, CorruptData where they do not fit together.
+
+        Where a manifest of ours stands beside them, the `.bin` must be as long as it says. Its bytes are not hashed
+        here: that takes as long as reading it, and `pile shards verify` does it.
+        """
         self.prefix = os.fspath(prefix)
         index = read_index(index_path(prefix))
         self.sizes: NDArray[np.int32] = index.sizes
@@ -42,6 +47,7 @@ class TokenDataset:
         self._mapped: mmap.mmap | None
         self._ids: NDArray | None
         self._mapped, self._ids = _map_ids(data_path(prefix), index.dtype)
+        _refuse_other_size(data_path(prefix), self._ids.nbytes)
 
     @property
     def ids(self) -> NDArray:
@@ -57,7 +63,12 @@ class TokenDataset:
 
     @functools.cached_property
     def hash(self) -> str:
-        """XXH3-128 of type, sizes and pointers: the same sequences in the same order, given the same `.bin`."""
+        """XXH3-128 of type, sizes and pointers: the same sequences in the same order, given the same `.bin`.
+
+        Not of the ids: it names what sample indexes depend on, is there at once for any size, and stays the same when a
+        `.bin` is replaced by one of other ids and equal sizes. What is in the `.bin` is named by the manifest of its
+        folder, by which runs tell their data apart; without a manifest nothing but this is known of a pair.
+        """
         hasher = xxhash.xxh3_128(f"{self.dtype.str} {len(self)}".encode())
         hasher.update(self.sizes.data)
         hasher.update(self.pointers.data)
@@ -110,6 +121,16 @@ class TokenDataset:
             page = start - start % mmap.PAGESIZE
             self._mapped.madvise(mmap.MADV_WILLNEED, page, start + length - page)
 
+    def forget(self, first: int = 0, length: int | None = None) -> None:
+        """Takes `length` ids from `first` on, by default all, out of this process: who reads a whole `.bin` would else
+        hold all of it that fits into memory. What is read of them again, through views too, is mapped anew.
+        """
+        if self._mapped is None:
+            return
+        stop = len(self.ids) if length is None else min(first + length, len(self.ids))
+        start_byte = first * self.dtype.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+        self._mapped.madvise(mmap.MADV_DONTNEED, start_byte, stop * self.dtype.itemsize - start_byte)
+
     def get(self, number: int, offset: int = 0, length: int | None = None) -> NDArray:
         """`length` ids of a sequence from `offset` on, all the rest by default: a read-only view.
 
@@ -156,6 +177,21 @@ class TokenDataset:
 
     def __repr__(self) -> str:
         return f"TokenDataset({self.prefix!r}): {len(self):,} sequences, {self.total_tokens:,} ids of {self.dtype}"
+
+
+def _refuse_other_size(path: Path, found_bytes: int) -> None:
+    """Raises CorruptData where the manifest beside a `.bin` says that it has another length."""
+    try:
+        manifest = read_manifest(path.parent)
+    except CorruptData:
+        # Of another program, or damaged, which `verify` says.
+        return
+    for output in manifest.outputs if manifest is not None else ():
+        if output.path == path.name and output.bytes != found_bytes:
+            raise CorruptData(
+                f"{path} has {found_bytes:,} bytes, its manifest says {output.bytes:,}",
+                hint="pile shards verify, then restore it or write the shards again",
+            )
 
 
 def _map_ids(path: Path, dtype: np.dtype) -> tuple[mmap.mmap | None, NDArray]:

@@ -30,6 +30,9 @@ WRITE_BUFFER_BYTES = 1 << 20
 # Hashed and then copied at once: little enough that it is read from the disk once.
 COPY_BLOCK_BYTES = 16 << 20
 PLACES_AT_ONCE = 1 << 16
+# Of parts that are read in another order; the system maps so much around every document.
+MAPPED_BYTES = 64 << 20
+AROUND_BYTES = 64 << 10
 # The kernel or the file system cannot copy between these two files: then we do.
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
@@ -183,11 +186,18 @@ def write_copies(
     """
     hasher = xxhash.xxh3_128()
     with (
-        _mapped(parts) as data,
+        _mapped(parts) as (maps, data),
         atomic_path(target, needs_bytes=int(sizes_bytes.sum())) as temporary,
         temporary.open("wb", buffering=WRITE_BUFFER_BYTES) as file,
     ):
+        read_bytes = 0
         for number, start, stop in _places(parts, pointers, sizes_bytes):
+            read_bytes += max(stop - start, AROUND_BYTES)
+            if read_bytes > MAPPED_BYTES:
+                # Else as much of the parts as fits would stay in memory.
+                for mapped in maps:
+                    mapped.madvise(mmap.MADV_DONTNEED)
+                read_bytes = 0
             document = data[number][start:stop]
             hasher.update(document)
             file.write(document)
@@ -211,13 +221,14 @@ def _places(
 
 
 @contextlib.contextmanager
-def _mapped(parts: Sequence[Part]) -> Iterator[list[memoryview]]:
+def _mapped(parts: Sequence[Part]) -> Iterator[tuple[list[mmap.mmap], list[memoryview]]]:
     with contextlib.ExitStack() as stack:
-        views = []
+        maps, views = [], []
         for part in parts:
             with _open_part(part) as file:
                 mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             # At random places, so that reading ahead would read all of it for every document.
             mapped.madvise(mmap.MADV_RANDOM)
+            maps.append(mapped)
             views.append(stack.enter_context(memoryview(mapped)))
-        yield views
+        yield maps, views

@@ -50,6 +50,9 @@ INDEXED_DOCUMENT_BYTES = 80
 INDEXED_COPY_BYTES = 100
 FILE_ROW_BYTES = 160
 READ_COPY_BYTES = 48
+# Some blocks of a .bin a thread, and what is mapped of one that is read in another order.
+BLOCKS_BYTES = 64 * _MIB
+MAPPED_BYTES = 128 * _MIB
 # Weights, gradients and the two moments of the optimizer, with a copy for the checkpoint; logits and their gradients.
 TRAINED_PARAMETER_BYTES = 24
 TRAINED_LOGITS = 6
@@ -99,6 +102,8 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
     exact += EXACT_DOCUMENT_BYTES * work.documents
     signed = at_once * (SIGNING_BYTES + SIGNED_FACTOR * work.longest_bytes)
     assembled = INDEXED_DOCUMENT_BYTES * work.documents + INDEXED_COPY_BYTES * work.copies
+    written = processes * ENCODER_BYTES + assembled
+    written += at_once * (rows + GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
     return {
         "download": processes * PLAIN_BYTES + at_once * read,
         "dedup, exact": exact,
@@ -109,9 +114,11 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         + TRAINED_FACTOR * work.longest_bytes
         + rows
         + INDEXED_DOCUMENT_BYTES * work.documents,
-        "shards": processes * ENCODER_BYTES
-        + at_once * (rows + GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
-        + assembled,
+        "shards": written,
+        "materialize": written + MAPPED_BYTES,
+        "index": TABLES_BYTES + 2 * READ_COPY_BYTES * work.copies,
+        "stats": ENCODER_BYTES + at_once * BLOCKS_BYTES + 2 * READ_COPY_BYTES * work.copies,
+        "shards verify": PLAIN_BYTES + at_once * BLOCKS_BYTES + MAPPED_BYTES + 2 * READ_COPY_BYTES * work.copies,
         "mix": TABLES_BYTES + assembled,
         "train": TORCH_BYTES
         + TRAINED_PARAMETER_BYTES * work.parameters

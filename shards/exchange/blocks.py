@@ -48,6 +48,8 @@ def blocks(dataset: TokenDataset, *, block_ids: int = BLOCK_IDS) -> Iterator[Blo
         count = max(int(np.searchsorted(ends, block_ids, side="right")), 1)
         offsets = np.concatenate([[0], ends[:count]])
         yield Block(first, _ids(dataset, first, offsets), offsets)
+        # A view of it stays right, and costs reading it again.
+        dataset.forget()
         first += count
 
 

@@ -72,6 +72,7 @@ def _count_block(dataset: TokenDataset, starts: NDArray, ends: NDArray, vocab_si
         opened, closed = (int(np.searchsorted(items, place, side="right")) for items in (starts, ends))
         done += count_ids(ids[done:], place, starts, ends, opened, closed, *counts)
         if done == len(ids):
+            dataset.forget(first, len(ids))
             return counts
         wrong = int(ids[done])
         if wrong < 0 or vocab_size or wrong >= MOST_COUNTERS:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from shards.dataset import TokenDataset
 
 _ROWS = 1 << 20
+# Each may be on another page of the .bin, and the system maps 16 pages around it.
+_ROWS_IN_MEMORY = 1 << 11
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -119,8 +121,12 @@ def end_problems(dataset: TokenDataset, end_of_text: int | None) -> Iterator[Pro
 def _last_ids(dataset: TokenDataset, pointers: NDArray, sizes: NDArray) -> NDArray[np.int64]:
     """The last id of each sequence, -1 of an empty one."""
     lasts = np.full(len(sizes), -1, dtype=np.int64)
-    filled = sizes > 0
-    lasts[filled] = dataset.ids[pointers[filled] // dataset.dtype.itemsize + sizes[filled] - 1]
+    filled = np.flatnonzero(sizes)
+    places = pointers[filled] // dataset.dtype.itemsize + sizes[filled] - 1
+    for first in range(0, len(filled), _ROWS_IN_MEMORY):
+        some = slice(first, first + _ROWS_IN_MEMORY)
+        lasts[filled[some]] = dataset.ids[places[some]]
+        dataset.forget()
     return lasts
 
 

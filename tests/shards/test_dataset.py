@@ -18,8 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.manifest import StageKey, describe, publish
 from shards.dataset import TokenDataset
 from shards.format import write_index
+from shards.index import SampleIndex
+from shards.verify import verify_shards
 
 DOCUMENTS = [[5, 6, 7], [], [1, 2, 3, 4], [9]]
 ENTRIES = [2, 0, 3, 2, 1, 0]
@@ -281,6 +284,58 @@ def test_the_hash_names_sizes_and_order(write_documents):
     ]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 4
+
+
+def publish_beside(prefix):
+    """The manifest of a stage that wrote these files."""
+    outputs = [describe(prefix.parent, path) for path in sorted(prefix.parent.iterdir())]
+    return publish(prefix.parent, StageKey(stage="shards", format=1), outputs=outputs, counts={}, started_at=0.0)
+
+
+def test_other_ids_under_the_same_index_are_another_identity_by_the_manifest_and_found_by_verify(write_documents):
+    first, second = (write_documents([[5, 6], [last]], provenance=False).prefix for last in (7, 8))
+    assert first.with_suffix(".idx").read_bytes() == second.with_suffix(".idx").read_bytes()
+    # The hash names what a sample index depends on, and that is the same.
+    assert TokenDataset(first).hash == TokenDataset(second).hash
+    for order in ("neox", "megatron", "stateless"):
+        one, other = (
+            SampleIndex.build(TokenDataset(prefix), sequence_length=1, samples=5, order=order)
+            for prefix in (first, second)
+        )
+        for number in range(len(one)):
+            swapped = [8 if token == 7 else token for token in one.tokens(number).tolist()]
+            assert other.tokens(number).tolist() == swapped
+    assert publish_beside(first).digest() != publish_beside(second).digest()
+    assert not verify_shards(first).problems
+    second.with_suffix(".bin").replace(first.with_suffix(".bin"))
+    assert [problem.what.split(",")[0].split()[:3] for problem in verify_shards(first).problems] == [
+        ["has", "the", "hash"]
+    ]
+
+
+def test_a_bin_of_another_length_than_its_manifest_says_is_refused_when_it_is_opened(write_documents):
+    prefix = write_documents([[5, 6], [7]]).prefix
+    publish_beside(prefix)
+    assert len(TokenDataset(prefix)) == 2
+    path = prefix.with_suffix(".bin")
+    path.write_bytes(path.read_bytes() + bytes(4))
+    with pytest.raises(CorruptData, match=r"has 10 bytes, its manifest says 6"):
+        TokenDataset(prefix)
+    # Without a manifest of ours it is a pair like any other: nothing reads what is behind the last sequence.
+    for text in (None, "{}", "[1, 2"):
+        manifest = prefix.with_name("manifest.json")
+        manifest.unlink() if text is None else manifest.write_text(text)
+        assert [ids.tolist() for ids in TokenDataset(prefix)] == [[5, 6], [7]]
+
+
+def test_forgetting_what_was_read_changes_nothing_that_is_read(write_documents):
+    documents = [[number] * 5000 for number in range(20)]
+    dataset = TokenDataset(write_documents(documents).prefix)
+    views = list(dataset)
+    for first, length in ((0, None), (1, 1), (4999, 7000), (99_999, 5), (0, 0)):
+        dataset.forget(first, length)
+        assert [view.tolist() for view in views] == documents
+    TokenDataset(write_documents([]).prefix).forget()
 
 
 def test_provenance_of_other_shards_is_refused(written, write_documents):
