@@ -50,6 +50,9 @@ INDEXED_DOCUMENT_BYTES = 80
 INDEXED_COPY_BYTES = 100
 FILE_ROW_BYTES = 160
 READ_COPY_BYTES = 48
+# Compiled code; and a byte of the building of a sample index for so much text, at the shortest length that is usual (64).
+KERNELS_BYTES = 40 * _MIB
+INDEXED_TEXT_BYTES = 5
 # Some blocks of a .bin a thread, and what is mapped of one that is read in another order.
 BLOCKS_BYTES = 64 * _MIB
 MAPPED_BYTES = 128 * _MIB
@@ -116,7 +119,10 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         + INDEXED_DOCUMENT_BYTES * work.documents,
         "shards": written,
         "materialize": written + MAPPED_BYTES,
-        "index": TABLES_BYTES + 2 * READ_COPY_BYTES * work.copies,
+        "index": TABLES_BYTES
+        + KERNELS_BYTES
+        + 2 * READ_COPY_BYTES * work.copies
+        + work.copied_bytes // INDEXED_TEXT_BYTES,
         "stats": ENCODER_BYTES + at_once * BLOCKS_BYTES + 2 * READ_COPY_BYTES * work.copies,
         "shards verify": PLAIN_BYTES + at_once * BLOCKS_BYTES + MAPPED_BYTES + 2 * READ_COPY_BYTES * work.copies,
         "mix": TABLES_BYTES + assembled,
