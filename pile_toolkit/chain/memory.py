@@ -50,7 +50,7 @@ INDEXED_DOCUMENT_BYTES = 80
 INDEXED_COPY_BYTES = 100
 FILE_ROW_BYTES = 160
 READ_COPY_BYTES = 48
-# Compiled code; and a byte of the building of a sample index for so much text, at the shortest length that is usual (64).
+# Compiled code; and of how much text a byte is taken while a sample index is built, at the shortest usual length (64).
 KERNELS_BYTES = 40 * _MIB
 INDEXED_TEXT_BYTES = 5
 # Some blocks of a .bin a thread, and what is mapped of one that is read in another order.

@@ -198,8 +198,11 @@ def test_a_target_that_lost_what_was_joined_is_not_completed(tmp_path):
     contents=st.lists(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=5), min_size=1, max_size=4),
     draw=st.data(),
     at_once=st.sampled_from([1, 3, 1 << 16]),
+    mapped_bytes=st.sampled_from([0, 200_000, 1 << 26]),
 )
-def test_copies_are_written_out_in_the_order_asked_and_parts_stay(tmp_path_factory, contents, draw, at_once):
+def test_copies_are_written_out_in_the_order_asked_and_parts_stay(
+    tmp_path_factory, contents, draw, at_once, mapped_bytes
+):
     folder = tmp_path_factory.mktemp("copies")
     parts = written(folder / "parts", [b"".join(documents) for documents in contents])
     documents = [document for part in contents for document in part]
@@ -208,6 +211,7 @@ def test_copies_are_written_out_in_the_order_asked_and_parts_stay(tmp_path_facto
     sizes_bytes = np.array([len(documents[entry]) for entry in entries], np.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards.joining, "PLACES_AT_ONCE", at_once)
+        patch.setattr(shards.joining, "MAPPED_BYTES", mapped_bytes)
         found = write_copies(
             parts, folder / "train.bin", pointers=starts[entries].astype(np.int64), sizes_bytes=sizes_bytes
         )

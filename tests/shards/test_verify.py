@@ -56,6 +56,16 @@ def test_good_shards_with_shared_pointers_have_no_problems(written, options):
     assert verify_shards(written.prefix, **options).problems == []
 
 
+@pytest.mark.parametrize("row", range(len(ENTRIES)))
+def test_ends_are_looked_at_in_parts_that_leave_none_out(write_documents, monkeypatch, row):
+    monkeypatch.setattr("shards.verify.sequences._ROWS_IN_MEMORY", 2)
+    monkeypatch.setattr("shards.verify.sequences._ROWS", 5)
+    documents = [[5, 6, END], [END], [1, 2, END], [9, END], [8, END], [END]]
+    assert not verify_shards(write_documents(documents).prefix, end_of_text=END).problems
+    documents[row][-1] = 7
+    assert f"sequence {row} ends with id 7" in only_problem(write_documents(documents).prefix, ".bin", end_of_text=END)
+
+
 def test_empty_shards_and_foreign_ones_without_an_end_are_fine(write_documents):
     assert verify_shards(write_documents([]).prefix).problems == []
     assert verify_shards(write_documents([[1, 2], [], [3]], provenance=False).prefix).problems == []
