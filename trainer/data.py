@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.errors import CorruptData, PileError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,6 +151,30 @@ class StepSampler(Sampler[list[int]]):
                 yield list(numbers)
 
 
+class _Carried(SampleDataset):
+    """Samples whose errors travel as values: torch would raise one again with a traceback in place of its sentence."""
+
+    def __getitems__(self, numbers: list[int]) -> list[Tensor] | PileError:  # type: ignore[override]
+        try:
+            return super().__getitems__(numbers)
+        except PileError as error:
+            return error
+
+
+class _Loader(DataLoader):
+    """Raises in the process that reads what was raised in the one that read ahead."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, PileError):
+                raise batch
+            yield batch
+
+
+def _split_or_error(rows: list[Tensor] | PileError) -> tuple[Tensor, Tensor] | PileError:
+    return rows if isinstance(rows, PileError) else split_batch(rows)
+
+
 def split_batch(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Inputs and next tokens of the samples of a batch, as `load_batch` returns them."""
     return torch.stack([row[:-1] for row in rows]), torch.stack([row[1:] for row in rows])
@@ -164,10 +188,10 @@ def batch_loader(
     Without `workers` batches are read when they are asked for; with them, so many processes read two batches each in
     advance. Memory is pinned where there is a CUDA device.
     """
-    return DataLoader(
-        SampleDataset(samples, vocab_size=vocab_size),
+    return _Loader(
+        _Carried(samples, vocab_size=vocab_size),
         batch_sampler=StepSampler(plan, first=first, last=last),
-        collate_fn=split_batch,
+        collate_fn=_split_or_error,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
     )

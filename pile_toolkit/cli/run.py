@@ -140,6 +140,7 @@ def _show_plan(result: Any) -> None:
         click.echo(f"counts {counted}: {'all components' if every else ', '.join(slugs)}")
     free = f"{size(result.free_disk_bytes)} of disk and {size(result.free_memory_bytes)} of memory are free"
     click.echo(f"{result.tokens:,} tokens expected; {free}")
+    click.echo(f"shards written with --materialize take {size(result.materialized_disk_bytes)} of disk")
 
 
 @click.command()

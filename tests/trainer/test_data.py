@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -136,6 +138,23 @@ def test_a_data_set_travels_as_what_it_was_asked_for(samples):
 def test_an_id_out_of_range_in_a_worker_is_corrupt_data_here(samples):
     with pytest.raises(CorruptData, match="the vocabulary ends at 9"):
         next(iter(batch_loader(samples, PLAN, first=1, last=2, vocab_size=10, workers=1)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_cut_short_under_a_loader_are_named_with_what_to_do(token_shards, tmp_path, workers):
+    for suffix in (".bin", ".idx"):
+        shutil.copy(token_shards / f"train{suffix}", tmp_path / f"cut{suffix}")
+    cut = open_training_samples(tmp_path / "cut", CONFIG, steps=4)
+    os.truncate(tmp_path / "cut.bin", 64)
+    with pytest.raises(CorruptData, match=r"^[^\n]*cut\.bin was cut short while it was read: [^\n]*\n") as error:
+        next(
+            iter(
+                batch_loader(
+                    cut, BatchPlan(global_batch=8, micro_batch=8, rank=0, ranks=1), first=1, last=2, workers=workers
+                )
+            )
+        )
+    assert "restore it" in error.value.hint
 
 
 def test_shards_give_all_samples_of_the_run_and_a_bounded_held_out_part(token_shards):
