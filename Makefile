@@ -21,7 +21,7 @@ demo: $(VENV)/.installed-train
 	$(PILE) run pile.toml --root $(ROOT)
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest -q $(PYTEST_OPTIONS)
+	$(VENV)/bin/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_OPTIONS)
 
 # For example CAMPAIGN_OPTIONS="--kills 10 --fuzz-minutes 1", or --resume after an interruption.
 CAMPAIGN_OPTIONS ?= --kills 300 --disks 100 --workers 60 --flips 300 --fuzz-minutes 60
