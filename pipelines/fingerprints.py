@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from array import array
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import xxhash
+from typing import TYPE_CHECKING, Any
 
 from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import atomic_path, hash_file
-from pile_toolkit.core.seeds import normalized, text_hash
+from pipelines.minhash import SignatureSettings, fingerprint_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +18,11 @@ if TYPE_CHECKING:
 
 ROWS_FILE = "rows.npy"
 SIGNATURES_FILE = "signatures.u32"
-# Bound the texts held for one batch of signatures.
-BATCH_DOCUMENTS = 256
-BATCH_CHARACTERS = 8 << 20
+# Bound the texts held at a time.
+BATCH_DOCUMENTS = 1024
+BATCH_CHARACTERS = 4 << 20
+# Of 32 bits, at the front of a file of signatures.
+_HEADER_NUMBERS = 5
 
 
 def row_type() -> np.dtype:
@@ -43,65 +42,70 @@ def row_type() -> np.dtype:
 
 
 def fingerprint_file(
-    folder: Path, path: str, file_hash: str, component: int, file: int, signature: dict[str, int] | None
+    folder: Path, path: str, file_hash: str, component: int, file: int, signature: dict[str, Any] | None
 ) -> int:
     """A task: writes the rows of one document file to `folder`, and its MinHash signatures if asked for.
 
-    `signature` holds num_perm and seed, None asks for no signatures. Returns the number of documents. Raises UsageError
-    where the file is no longer the one of `file_hash` that was taken in.
+    `signature` holds fields of `SignatureSettings`, None asks for no signatures. Returns the number of documents.
+    Raises UsageError where the file is no longer the one of `file_hash` that was taken in.
     """
     import numpy as np
 
     _refuse_changed(Path(path), file_hash)
-    # Machine numbers and not Python's, which are five times as large.
-    lines, sizes = array("Q"), array("Q")
-    hashes, normal_hashes = bytearray(), bytearray()
-    with _signing(folder / SIGNATURES_FILE, signature) as sign:
-        for document in read_documents(Path(path)):
-            lines.append(document.line)
-            sizes.append(len(document.text.encode()))
-            hashes += text_hash(document.text)
-            normal_hashes += xxhash.xxh3_128_digest(normalized(document.text).encode())
-            sign(document.text)
-    rows = np.empty(len(lines), row_type())
-    rows["component"], rows["file"], rows["line"], rows["bytes"] = component, file, lines, sizes
-    rows["text_hash"], rows["normalized_hash"] = (
-        np.frombuffer(digests, np.uint64).reshape(-1, 2) for digests in (hashes, normal_hashes)
-    )
+    settings = None if signature is None else SignatureSettings(**signature)
+    parts = [np.empty(0, row_type())]
+    with _signatures_file(folder / SIGNATURES_FILE, settings) as write:
+        for lines, texts in _batches(path):
+            found = fingerprint_texts(texts, settings, signatures=settings is not None)
+            rows = np.empty(len(lines), row_type())
+            rows["component"], rows["file"], rows["line"], rows["bytes"] = component, file, lines, found.sizes
+            rows["text_hash"], rows["normalized_hash"] = found.text_hash, found.normalized_hash
+            parts.append(rows)
+            write(found.signatures)
+    rows = np.concatenate(parts)
     with atomic_path(folder / ROWS_FILE) as temporary, temporary.open("wb") as stream:
         np.save(stream, rows, allow_pickle=False)
-    return len(lines)
+    return len(rows)
+
+
+def _batches(path: str) -> Iterator[tuple[list[int], list[str]]]:
+    """The documents of a file, some at a time: their lines and texts."""
+    lines: list[int] = []
+    texts: list[str] = []
+    characters = 0
+    for document in read_documents(Path(path)):
+        lines.append(document.line)
+        texts.append(document.text)
+        characters += len(document.text)
+        if len(texts) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield lines, texts
+            lines, texts, characters = [], [], 0
+    if texts:
+        yield lines, texts
 
 
 @contextlib.contextmanager
-def _signing(path: Path, signature: dict[str, int] | None) -> Iterator[Callable[[str], None]]:
-    """Yields a function that adds the signature of a text to a file, some texts at a time.
+def _signatures_file(path: Path, settings: SignatureSettings | None) -> Iterator[Callable[[np.ndarray | None], None]]:
+    """Yields a function that adds signatures to a file, uint32 behind its header. Without settings there is no file."""
 
-    The file is num_perm and then the signatures, all uint32. Without parameters there is none.
-    """
+    if settings is None:
+        yield lambda signatures: None
+        return
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(_header(settings).tobytes())
+
+        def write(signatures: np.ndarray | None) -> None:
+            if signatures is not None:
+                file.write(signatures.tobytes())
+
+        yield write
+
+
+def _header(settings: SignatureSettings) -> np.ndarray:
+    """num_perm and the digest of the settings: uint32[5]."""
     import numpy as np
 
-    from pipelines.minhash import minhash
-
-    if signature is None:
-        yield lambda text: None
-        return
-    texts: list[str] = []
-    waiting_characters = 0
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(np.uint32(signature["num_perm"]).tobytes())
-
-        def add(text: str) -> None:
-            nonlocal waiting_characters
-            texts.append(text)
-            waiting_characters += len(text)
-            if len(texts) == BATCH_DOCUMENTS or waiting_characters >= BATCH_CHARACTERS:
-                file.write(minhash(texts, **signature).tobytes())
-                texts.clear()
-                waiting_characters = 0
-
-        yield add
-        file.write(minhash(texts, **signature).tobytes())
+    return np.frombuffer(np.uint32(settings.num_perm).tobytes() + bytes.fromhex(settings.digest), np.uint32)
 
 
 def _refuse_changed(path: Path, file_hash: str) -> None:
@@ -134,16 +138,25 @@ def _stored_rows(folder: Path) -> int:
 
 
 def gather_signatures(folders: Sequence[Path]) -> np.ndarray:
-    """The signatures of all tasks, in the order of `folders`: uint32[documents, num_perm]."""
+    """The signatures of all tasks, in the order of `folders`: uint32[documents, num_perm].
+
+    Raises UsageError where they are not all of the same settings, so that comparing them would mean nothing.
+    """
     import numpy as np
 
     counts = [_stored_rows(folder) for folder in folders]
-    num_perm = int(np.fromfile(folders[0] / SIGNATURES_FILE, np.uint32, count=1)[0])
-    signatures = np.empty((sum(counts), num_perm), np.uint32)
+    headers = [np.fromfile(folder / SIGNATURES_FILE, np.uint32, count=_HEADER_NUMBERS) for folder in folders]
+    for folder, header in zip(folders, headers, strict=True):
+        if not np.array_equal(header, headers[0]):
+            raise UsageError(
+                f"the signatures of {folder} have other settings than those of {folders[0]}: they do not compare",
+                hint="pile dedup again, with one version of Python everywhere",
+            )
+    signatures = np.empty((sum(counts), int(headers[0][0])), np.uint32)
     first = 0
     for folder, count in zip(folders, counts, strict=True):
         with (folder / SIGNATURES_FILE).open("rb") as file:
-            file.seek(signatures.itemsize)
+            file.seek(headers[0].nbytes)
             file.readinto(signatures[first : first + count].reshape(-1).data)
         first += count
     return signatures

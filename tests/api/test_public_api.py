@@ -16,8 +16,8 @@ SIGNATURES = {
     "download": "(root, *, components='all', source='sample:', max_rejects=0, jobs=1, scheduler='process', reporter)",
     "dedup": "(root, *, method='exact', threshold=0.8, num_perm=128, jobs=1, scheduler='process', reporter)",
     "deduplicate": "(documents, *, threshold=0.8, num_perm=128, seed=1)",
-    "minhash": "(texts, *, num_perm=128, seed=1)",
-    "shingle_hashes": "(text, *, words=5)",
+    "minhash": "(texts, *, num_perm=128, seed=1, **settings)",
+    "shingle_hashes": "(text, *, words=5, **settings)",
     "build": (
         "(root, *, weights='pile', seed=1234, train_shards=30, val_share=0.001, test_share=0.001, write_corpus=True, "
         "jobs=1, scheduler='process', reporter)"

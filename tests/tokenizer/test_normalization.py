@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers
 
-from tokenizer.normalization.kernels import find_windows, most_windows
+from pile_toolkit.core.characters.kernels import find_windows, most_windows
 from tokenizer.normalization.nfc import changed_texts, normalize
 from tokenizer.pretokens import ranges
 from tokenizer.pretokens.kernels import PADDING

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
+from pile_toolkit.core.characters.tables import CHANGED_BY_NFC, PAGE_BITS
 from tokenizer.pretokens import generate, ranges
 from tokenizer.pretokens.kernels import PADDING, SMALLEST_ENDS, find_pretokens
-from tokenizer.pretokens.tables import CHANGED_BY_NFC, LETTER, NUMBER, PAGE_BITS, WHITE, spans, unicode_tables
+from tokenizer.pretokens.tables import LETTER, NUMBER, WHITE, spans, unicode_tables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EVERY_CODE_POINT = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pile_toolkit.core.characters.windows import changed_in_windows, room_for_windows
 from tokenizer.encoding import kernels
 from tokenizer.encoding.caches import borrow
 from tokenizer.encoding.ids import GrowingIds
 from tokenizer.encoding.merges import merge_arrays
 from tokenizer.encoding.pieces import NO_TOKEN, Cutter
-from tokenizer.normalization.nfc import changed_in_windows, room_for_windows
+from tokenizer.normalization.library import library_nfc
 from tokenizer.pretokens.tables import unicode_tables
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Engine:
         counts, found = self._encode_parts(ends, tokens, cutter, room, ids, windows)
         if found == 0:
             return counts
-        if changed := changed_in_windows(room.text, ends, windows[:found]):
+        if changed := changed_in_windows(room.text, ends, windows[:found], library_nfc()):
             ends = room.put(changed.get(number) or text.encode() for number, text in enumerate(texts))
         return self._encode_parts(ends, tokens, cutter, room, ids, NO_WINDOWS)[0]
 

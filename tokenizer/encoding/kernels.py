@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 
 from pile_toolkit.core.bits.kernels import copy16, load64, prefetch, swap32
+from pile_toolkit.core.characters.kernels import find_windows
 from pile_toolkit.core.kernels import kernel
 from tokenizer.encoding.merging.kernels import SHORT_BYTES, merge_long, merge_short
-from tokenizer.normalization.kernels import find_windows
 from tokenizer.pretokens.kernels import find_pretokens
 
 WORD_BITS, PASSAGE_BITS = 18, 14

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tokenizer.normalization.kernels import find_windows, most_windows
+from pile_toolkit.core.characters.kernels import find_windows
+from pile_toolkit.core.characters.windows import changed_in_windows, room_for_windows
 from tokenizer.normalization.library import library_nfc
 from tokenizer.pretokens.kernels import PADDING
 from tokenizer.pretokens.tables import unicode_tables
@@ -33,26 +34,5 @@ def changed_texts(text: NDArray[np.uint8], stops: NDArray[np.int64]) -> dict[int
     PADDING bytes of any value stand behind the last one.
     """
     windows = room_for_windows(stops)
-    return changed_in_windows(text, stops, windows[: find_windows(text, stops, *unicode_tables(), windows)])
-
-
-def room_for_windows(stops: NDArray[np.int64]) -> NDArray[np.int64]:
-    """An array that `find_windows` cannot fill for texts that end at `stops`."""
-    return np.empty((most_windows(int(stops[-1]) if stops.size else 0, stops.size), 3), np.int64)
-
-
-def changed_in_windows(
-    text: NDArray[np.uint8], stops: NDArray[np.int64], windows: NDArray[np.int64]
-) -> dict[int, bytes]:
-    """As `changed_texts`, given what `find_windows` found."""
-    parts: dict[int, list[bytes]] = {}
-    done: dict[int, int] = {}
-    for number, begin, end in windows.tolist():
-        before = text[begin:end].tobytes()
-        after = library_nfc()(before.decode()).encode()
-        if after == before:
-            continue
-        start = done.get(number, int(stops[number - 1]) if number else 0)
-        parts.setdefault(number, []).extend((text[start:begin].tobytes(), after))
-        done[number] = end
-    return {number: b"".join([*some, text[done[number] : stops[number]].tobytes()]) for number, some in parts.items()}
+    found = find_windows(text, stops, *unicode_tables(), windows)
+    return changed_in_windows(text, stops, windows[:found], library_nfc())

@@ -32,15 +32,16 @@ from llvmlite import ir
 from numba import types
 
 from pile_toolkit.core.bits.kernels import address_of, intrinsic, ones, trailing_zeros
+from pile_toolkit.core.characters.kernels import property_at
+from pile_toolkit.core.characters.tables import CHANGED_BY_NFC
 from pile_toolkit.core.kernels import kernel
-from tokenizer.pretokens.tables import CHANGED_BY_NFC, LETTER, NUMBER, PAGE_BITS, WHITE
+from tokenizer.pretokens.tables import LETTER, NUMBER, WHITE
 
 # Bytes after the end of a text that may be read (and do not matter): a block that begins before it, and the next one.
 PADDING = 128
 BLOCK = 64
 SMALLEST_ENDS = 8 * BLOCK
 
-_PAGE_MASK = (1 << PAGE_BITS) - 1
 _APOSTROPHE = 39
 _NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF)
 _TOP = np.uint64(63)
@@ -73,29 +74,6 @@ def _ascii_masks(_context, array, offset):
         return context.make_tuple(builder, signature.return_type, masks)
 
     return types.UniTuple(types.uint64, 6)(array, types.int64), codegen
-
-
-@kernel
-def code_point(text, at):
-    """The code point that starts at `at`, and its length in bytes."""
-    first = np.int64(text[at])
-    if first < 0x80:
-        return first, 1
-    second = np.int64(text[at + 1]) & 0x3F
-    if first < 0xE0:
-        return (first & 0x1F) << 6 | second, 2
-    third = np.int64(text[at + 2]) & 0x3F
-    if first < 0xF0:
-        return (first & 0x0F) << 12 | second << 6 | third, 3
-    return (first & 0x07) << 18 | second << 12 | third << 6 | np.int64(text[at + 3]) & 0x3F, 4
-
-
-@kernel
-def property_at(text, at, page_of, properties):
-    """Class (with CHANGED_BY_NFC) and length in bytes of the character that starts at `at`."""
-    code, length = code_point(text, at)
-    page = np.int64(page_of[code >> PAGE_BITS])
-    return properties[page << PAGE_BITS | code & _PAGE_MASK], length
 
 
 @kernel

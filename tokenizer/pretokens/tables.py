@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pile_toolkit.core.characters.tables import CHANGED_BY_NFC, CODE_POINTS, paged
 from tokenizer.pretokens import ranges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CODE_POINTS = 0x110000
-PAGE_BITS = 7
-
 # Classes of characters; a space is WHITE.
 OTHER, LETTER, NUMBER, WHITE = 0, 1, 2, 3
-CHANGED_BY_NFC = 128
 
 
 class Tables(NamedTuple):
@@ -40,13 +37,7 @@ def unicode_tables() -> Tables:
             of_code[first:end] = value
     for first, end in spans(ranges.CHANGED_BY_NFC):
         of_code[first:end] |= CHANGED_BY_NFC
-    page_number: dict[bytes, int] = {}
-    pages = of_code.reshape(-1, 1 << PAGE_BITS)
-    page_of = np.array([page_number.setdefault(page.tobytes(), len(page_number)) for page in pages], np.uint8)
-    properties = np.frombuffer(b"".join(page_number), np.uint8).copy()
-    for table in (page_of, properties):
-        table.flags.writeable = False
-    return Tables(page_of, properties)
+    return Tables(*paged(of_code))
 
 
 def spans(listed: str) -> list[tuple[int, int]]:

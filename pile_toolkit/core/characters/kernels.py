@@ -1,8 +1,8 @@
 """UTF-8 in, the places where NFC could change it out: of real text next to nothing.
 
-NFC never moves anything across the front of a character that `CHANGED_BY_NFC` does not list (see
-`tokenizer/pretokens/generate.py`), so that a text may be cut there and its parts be normalized one by one. A window
-goes from the last such character before a listed one, with which that may be composed, to the next one behind it.
+NFC never moves anything across the front of a character that CHANGED_BY_NFC does not mark, so that a text may be cut
+there and its parts be normalized one by one. A window goes from the last such character before a marked one, with which
+that may be composed, to the next one behind it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from pile_toolkit.core.bits.kernels import load64, trailing_zeros
+from pile_toolkit.core.characters.tables import CHANGED_BY_NFC, PAGE_BITS, PAGE_MASK
 from pile_toolkit.core.kernels import kernel
-from tokenizer.pretokens.kernels import property_at
-from tokenizer.pretokens.tables import CHANGED_BY_NFC
 
 # Of a text with more windows than one in so many bytes all is normalized at once: each window takes a call.
 BYTES_PER_WINDOW = 64
@@ -22,6 +21,29 @@ _HIGH_BITS = np.uint64(0x8080808080808080)
 def most_windows(text_bytes: int, texts: int) -> int:
     """Rows that `find_windows` may fill."""
     return text_bytes // BYTES_PER_WINDOW + 2 * texts
+
+
+@kernel
+def code_point(text, at):
+    """The code point that starts at `at`, and its length in bytes."""
+    first = np.int64(text[at])
+    if first < 0x80:
+        return first, 1
+    second = np.int64(text[at + 1]) & 0x3F
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | second, 2
+    third = np.int64(text[at + 2]) & 0x3F
+    if first < 0xF0:
+        return (first & 0x0F) << 12 | second << 6 | third, 3
+    return (first & 0x07) << 18 | second << 12 | third << 6 | np.int64(text[at + 3]) & 0x3F, 4
+
+
+@kernel
+def property_at(text, at, page_of, properties):
+    """What a paged table says of the character that starts at `at`, and its length in bytes."""
+    code, length = code_point(text, at)
+    page = np.int64(page_of[code >> PAGE_BITS])
+    return properties[page << PAGE_BITS | code & PAGE_MASK], length
 
 
 @kernel

@@ -1,0 +1,1 @@
+"""Texts as signatures see them: normalized UTF-8."""

@@ -1,0 +1,1 @@
+"""Shingle hashes in, signatures out."""
