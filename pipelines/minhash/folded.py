@@ -37,8 +37,7 @@ class TextFolder:
             remove_punctuation=folding.remove_punctuation,
             zero_digits=folding.zero_digits,
         )
-        others = folding.remove_punctuation or folding.zero_digits
-        self._quick = folding.fold_case and folding.fold_spaces and not others
+        self._asked = tuple(map(np.uint8, (folding.fold_case, folding.remove_punctuation, folding.zero_digits)))
         self._source = np.empty(0, np.uint8)
         self.text = np.empty(0, np.uint8)
         self.ends = np.empty(0, np.int64)
@@ -56,7 +55,7 @@ class TextFolder:
         done = 0
         while True:
             done = fold_texts(
-                self._source, stops, done, self.text, self.ends, self._quick, self._collapse, *self._changes
+                self._source, stops, done, self.text, self.ends, self._collapse, self._asked, *self._changes
             )
             if done == stops.size:
                 break

@@ -25,30 +25,29 @@ PADDING = 2 * BLOCK
 EMPTY = 0xFFFFFFFF
 
 _NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF)
-_WORD_MULTIPLIER, _FINAL_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93), np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLIER, _FINAL_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93), np.uint64(0xBF58476D1CE4E5B9)
 
 
 class Room(NamedTuple):
-    """Of each unit of a piece its start, length in bytes, first 16 bytes and hash; of each shingle its two hashes."""
+    """Of each unit of a piece its start, length in bytes, first 16 bytes and hash; of each shingle its hash."""
 
     starts: np.ndarray
     lengths: np.ndarray
     low: np.ndarray
     high: np.ndarray
     hashes: np.ndarray
-    keys: np.ndarray
     shingles: np.ndarray
     words: np.ndarray
 
 
 def make_room(size: int) -> Room:
-    """For shingles of `size` units: 52 bytes for each of CHUNK + size units."""
+    """For shingles of `size` units: 44 bytes for each of CHUNK + size units."""
     # Hashes are written some at a time, the last of them behind the end.
     units = CHUNK + size + WORDS
     starts, low, high = np.zeros(units, np.int64), np.zeros(units, np.uint64), np.zeros(units, np.uint64)
-    lengths, hashes, keys = np.zeros(units, np.uint64), np.zeros(units, np.uint64), np.zeros(units, np.uint64)
+    lengths, hashes = np.zeros(units, np.uint64), np.zeros(units, np.uint64)
     shingles, words = np.zeros(units, np.uint32), np.zeros(80, np.uint32)
-    return Room(starts, lengths, low, high, hashes, keys, shingles, words)
+    return Room(starts, lengths, low, high, hashes, shingles, words)
 
 
 @intrinsic
@@ -119,17 +118,18 @@ def _hash_units(text, room, first, end):
 
 
 @kernel
-def _hash_shingles(room, count, size):
-    hashes, keys, shingles = room.hashes, room.keys, room.shingles
+def _hash_shingles(room, units, count, size):
+    hashes, shingles = room.hashes, room.shingles
+    key, out = _NONE, _ONE
+    for number in range(size):
+        key = key * _MULTIPLIER + hashes[number]
+        out *= _MULTIPLIER
     for number in range(count):
-        keys[number] = hashes[number]
-    for offset in range(1, size):
-        for number in range(count):
-            keys[number] = keys[number] * _WORD_MULTIPLIER + hashes[number + offset]
-    for number in range(count):
-        key = keys[number]
-        key = (key ^ key >> np.uint64(29)) * _FINAL_MULTIPLIER
-        shingles[number] = np.uint32(key ^ key >> np.uint64(32))
+        mixed = (key ^ key >> np.uint64(29)) * _FINAL_MULTIPLIER
+        shingles[number] = np.uint32(mixed ^ mixed >> np.uint64(32))
+        if number + size < units:
+            # The next unit comes in, and the first one goes, which was multiplied as often as there are units.
+            key = key * _MULTIPLIER + (hashes[number + size] - hashes[number] * out)
 
 
 @kernel
@@ -161,7 +161,7 @@ def _next_shingles(text, at, stop, words, size, sha1, room, kept, begun):
             room.shingles[number] = sha1_32(text, room.starts[number], length, room.words)
     else:
         _hash_units(text, room, kept, units)
-        _hash_shingles(room, count, size)
+        _hash_shingles(room, units, count, size)
     kept = min(size - 1, units)
     _keep_last(room, units, kept)
     return count, at, kept

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Signer:
-    """The arrays of some settings: 30 KB, and 52 bytes for each unit of a shingle."""
+    """The arrays of some settings: 30 KB, and 44 bytes for each unit of a shingle."""
 
     def __init__(self, settings: SignatureSettings, kernels: ModuleType) -> None:
         self._kernels = kernels

@@ -1,8 +1,8 @@
 """UTF-8 in NFC in, the same with case, white space and other characters folded out, one text after the other.
 
 What a character becomes stands in a table (`pipelines/minhash/folding/tables.py`), so that this is exactly what Python
-does with it. Where case and white space are folded and nothing else is, ASCII takes no table: 64 bytes at a time are
-compared and stored, and only a second white space in a row, or a character outside of ASCII that changes, ends a block.
+does with it. Where white space is folded, ASCII takes no table: 64 bytes at a time are compared and stored, and only a
+second white space in a row, or a character outside of ASCII that changes, ends a block.
 """
 
 from __future__ import annotations
@@ -26,34 +26,43 @@ _EIGHT = np.uint64(8)
 
 
 @intrinsic
-def _fold_block(_context, target, offset, source, place):
-    """64 bytes from `source` to `target`, ASCII in lower case, its white space as spaces.
+def _fold_block(_context, target, offset, source, place, case, marks, digits):
+    """64 bytes from `source` to `target`, ASCII folded as the last three say: uint8, 1 or 0, and white space as spaces.
 
-    Two masks: which bytes were white space, and which begin characters outside of ASCII.
+    Two masks: which bytes became spaces, and which begin characters outside of ASCII.
     """
     vector = ir.VectorType(ir.IntType(8), BLOCK)
 
     def codegen(context, builder, signature, arguments):
         kinds = signature.args
-        block = builder.load(address_of(context, builder, kinds[2], arguments[2:], vector))
+        block = builder.load(address_of(context, builder, kinds[2], arguments[2:4], vector))
         block.align = 1
 
         def all_of(value):
             return ir.Constant(vector, [value] * BLOCK)
 
-        def between(first, count):
-            return builder.icmp_unsigned("<", builder.sub(block, all_of(first)), all_of(count))
+        def between(first, end, asked):
+            # None where it is not asked for.
+            count = builder.mul(asked, ir.Constant(asked.type, ord(end) - ord(first) + 1))
+            count = builder.insert_element(ir.Constant(vector, ir.Undefined), count, ir.IntType(32)(0))
+            count = builder.shuffle_vector(count, count, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK))
+            return builder.icmp_unsigned("<", builder.sub(block, all_of(ord(first))), count)
 
-        # Tab to carriage return, and the four separators before the space with it.
-        white = builder.or_(between(0x09, 5), between(0x1C, 5))
+        case, marks, digits = arguments[4:]
+        always = ir.Constant(ir.IntType(8), 1)
+        white = builder.or_(between("\t", "\r", always), between("\x1c", " ", always))
+        for first, end in ("!/", ":@", "[`", "{~"):
+            white = builder.or_(white, between(first, end, marks))
         leads = builder.icmp_unsigned(">=", block, all_of(0xC0))
-        folded = builder.select(between(ord("A"), 26), builder.or_(block, all_of(0x20)), block)
+        folded = builder.select(between("A", "Z", case), builder.or_(block, all_of(0x20)), block)
+        folded = builder.select(between("0", "9", digits), all_of(ord("0")), folded)
         folded = builder.select(white, all_of(0x20), folded)
         builder.store(folded, address_of(context, builder, kinds[0], arguments[:2], vector)).align = 1
         masks = [builder.bitcast(mask, ir.IntType(64)) for mask in (white, leads)]
         return context.make_tuple(builder, signature.return_type, masks)
 
-    return types.UniTuple(types.uint64, 2)(target, types.int64, source, types.int64), codegen
+    asked = [types.uint8] * 3
+    return types.UniTuple(types.uint64, 2)(target, types.int64, source, types.int64, *asked), codegen
 
 
 @intrinsic
@@ -80,14 +89,15 @@ def _first_change(source, at, leads, page_of, changes):
 
 
 @kernel
-def _fold_blocks(source, at, stop, target, to, blank, page_of, changes):
+def _fold_blocks(source, at, stop, target, to, blank, asked, page_of, changes):
     """Folds ASCII and what does not change, up to a character that does; where that is, and the end in `target`.
 
     `blank`: whether another white space would be one too many. Stops where `target` may be full.
     """
     found = False
+    case, marks, digits = asked
     while at < stop and not found and to + PADDING <= target.size:
-        white, leads = _fold_block(target, to, source, at)
+        white, leads = _fold_block(target, to, source, at, case, marks, digits)
         size = min(BLOCK, stop - at)
         valid = _ALL >> np.uint64(BLOCK - size)
         if leads & valid != _NONE:
@@ -104,7 +114,7 @@ def _fold_blocks(source, at, stop, target, to, blank, page_of, changes):
             while kept != _NONE:
                 first = np.int64(trailing_zeros(kept))
                 length = np.int64(trailing_zeros(~(kept >> np.uint64(first))))
-                _fold_block(target, to, source, at + first)
+                _fold_block(target, to, source, at + first, case, marks, digits)
                 to += length
                 # Twice, because a shift by 64 is none.
                 kept &= (_ALL << np.uint64(first + length - 1)) << _ONE
@@ -115,12 +125,12 @@ def _fold_blocks(source, at, stop, target, to, blank, page_of, changes):
 
 
 @kernel
-def _fold_text(source, at, stop, target, start, quick, collapse, page_of, changes):
+def _fold_text(source, at, stop, target, start, collapse, asked, page_of, changes):
     """The end of the folded text in `target`, -1 where that is too small."""
     to, blank = start, collapse
     while at < stop:
-        if quick:
-            at, to, blank = _fold_blocks(source, at, stop, target, to, blank, page_of, changes)
+        if collapse:
+            at, to, blank = _fold_blocks(source, at, stop, target, to, blank, asked, page_of, changes)
         if to + PADDING > target.size:
             return np.int64(-1)
         if at == stop:
@@ -144,16 +154,16 @@ def _fold_text(source, at, stop, target, start, quick, collapse, page_of, change
 
 
 @kernel
-def fold_texts(source, stops, number, target, ends, quick, collapse, page_of, changes):
+def fold_texts(source, stops, number, target, ends, collapse, asked, page_of, changes):
     """Folds texts from `number` on that lie in `source` up to their `stops`; sets their `ends` in `target`.
 
-    The number of the first text that did not fit, and is to be folded into a larger target, or of texts. `quick`: the
-    table folds case and white space and nothing else in ASCII; `collapse`: each run of white space is one space.
+    The number of the first text that did not fit, and is to be folded into a larger target, or of texts. `collapse`:
+    each run of white space is one space. `asked`: whether the table changes ASCII letters, punctuation and digits.
     """
     at = stops[number - 1] if number else np.int64(0)
     to = ends[number - 1] if number else np.int64(0)
     while number < stops.size:
-        to = _fold_text(source, at, stops[number], target, to, quick, collapse, page_of, changes)
+        to = _fold_text(source, at, stops[number], target, to, collapse, asked, page_of, changes)
         if to < 0:
             break
         at, ends[number] = stops[number], to
