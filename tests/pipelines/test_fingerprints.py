@@ -76,3 +76,12 @@ def test_without_parameters_there_are_no_signatures(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl.zst", "rows.npy"]
     with pytest.raises(UsageError, match="changed since it was downloaded"):
         fingerprint_file(tmp_path, str(path), "0" * 32, 0, 0, None)
+
+
+def test_signatures_of_other_settings_are_not_gathered_together(folders, tmp_path):
+    path = tmp_path / "a.jsonl.zst"
+    with DocumentWriter(path) as writer:
+        writer.write("x", b"{}")
+    fingerprint_file(tmp_path, str(path), hash_file(path), 0, 0, {**SIGNATURE, "seed": 4})
+    with pytest.raises(UsageError, match="other settings"):
+        gather_signatures([*folders, tmp_path])

@@ -3,64 +3,100 @@
 from __future__ import annotations
 
 import itertools
-import unicodedata
 
 import numpy as np
 import pytest
-import xxhash
 from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import UsageError
 from pipelines.minhash import (
-    NUM_PERM,
     SCHEME,
-    SHINGLE_WORDS,
     SIGNATURE_SEED,
+    SignatureSettings,
     bands,
     join_pairs,
     minhash,
     near_duplicate_pairs,
     shingle_hashes,
 )
+from pipelines.minhash.kernels import CHUNK
+from tests.pipelines.minhash_twin import TEXTS, hashes, signature
 
-MASK = (1 << 64) - 1
-# Words that meet normalization: white space of Unicode, case that changes length, accents in two spellings.
-TEXTS = st.text(st.sampled_from("abAB é\u0301ßſİ \t\n\u00a0\u2003\u3000\u200b中"), max_size=80) | st.text(max_size=40)
-
-
-def plain_shingle_hashes(text: str, words: int) -> list[int]:
-    """The definition in Python's integers."""
-    parts = unicodedata.normalize("NFC", text).casefold().split()
-    if not parts:
-        return []
-    found = []
-    for start in range(max(1, len(parts) - words + 1)):
-        key = 0
-        for word in parts[start : start + words]:
-            key = (key * 0xD6E8FEB86659FD93 + xxhash.xxh64_intdigest(word.encode())) & MASK
-        key ^= key >> 29
-        key = key * 0xBF58476D1CE4E5B9 & MASK
-        key ^= key >> 32
-        found.append(key & 0xFFFFFFFF)
-    return found
+SETTINGS = st.builds(
+    SignatureSettings,
+    num_perm=st.sampled_from([2, 15, 16, 17, 128, 200, 257]),
+    seed=st.integers(0, 2**32 - 1),
+    scheme=st.sampled_from(["affine32", "legacy"]),
+    unit=st.sampled_from(["words", "characters"]),
+    size=st.integers(1, 9) | st.sampled_from([24, 1000]),
+    hash=st.sampled_from(["xxh64", "sha1"]),
+    remove_punctuation=st.booleans(),
+)
 
 
-def identity(value: int) -> int:
-    return value
+def fields(chosen: SignatureSettings) -> dict:
+    return {name: getattr(chosen, name) for name in chosen.__struct_fields__}
 
 
-@given(TEXTS, st.integers(1, 7))
-def test_shingle_hashes_are_the_definition_in_plain_integers(text, words):
-    hashes = shingle_hashes(text, words=words)
-    assert hashes.dtype == np.uint32
-    assert hashes.tolist() == plain_shingle_hashes(text, words)
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS, chosen=SETTINGS)
+def test_shingle_hashes_are_the_definition_in_plain_python(text, chosen):
+    found = shingle_hashes(text, words=chosen.size, **{k: v for k, v in fields(chosen).items() if k != "size"})
+    assert found.dtype == np.uint32
+    assert found.tolist() == hashes(text, chosen)
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(TEXTS, max_size=4), chosen=SETTINGS)
+def test_signatures_are_datasketchs_of_the_same_shingles(texts, chosen):
+    found = minhash(texts, **fields(chosen))
+    assert (found.dtype, found.shape) == (np.uint32, (len(texts), chosen.num_perm))
+    assert found.tolist() == [signature(text, chosen) for text in texts]
+
+
+@pytest.mark.parametrize("unit", ["words", "characters"])
+@pytest.mark.parametrize("size", [1, 5, CHUNK, 3 * CHUNK])
+@pytest.mark.parametrize("count", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3, 5 * CHUNK])
+def test_texts_of_many_pieces_have_the_shingles_of_the_whole(unit, size, count):
+    text = " ".join(str(number) * (1 + number % 40 // 39 * 9) for number in range(count))
+    text = text if unit == "words" else text[:count]
+    chosen = SignatureSettings(unit=unit, size=size, num_perm=8)
+    assert shingle_hashes(text, words=size, unit=unit).tolist() == hashes(text, chosen)
+    assert minhash([text], num_perm=8, unit=unit, size=size).tolist() == [signature(text, chosen)]
+
+
+def test_a_word_of_any_length_is_one():
+    text = "short " + "x" * 100_000 + " " + "é" * 70 + " end"
+    assert shingle_hashes(text, words=1).tolist() == hashes(text, SignatureSettings(size=1))
+
+
+def test_real_documents_of_all_components_have_datasketchs_signatures(minipile):
+    files = sorted(minipile.glob("*.jsonl.zst"))
+    texts = [document.text[:20_000] for file in files for document in itertools.islice(read_documents(file), 6)]
+    assert len(files) == 22
+    assert sum(not text.isascii() for text in texts) > 20
+    for chosen in (SignatureSettings(), SignatureSettings(num_perm=32, scheme="legacy", seed=7)):
+        found = minhash(texts, **fields(chosen))
+        assert found.tolist() == [signature(text, chosen) for text in texts]
+    chosen = SignatureSettings(num_perm=16, hash="sha1")
+    assert minhash(texts[::5], num_perm=16, hash="sha1").tolist() == [signature(text, chosen) for text in texts[::5]]
+
+
+def test_hello_has_the_known_signature_of_old_datasketch():
+    found = minhash(["hello"], num_perm=3, scheme="legacy", hash="sha1")
+    assert found.tolist() == [[228630785, 3503718443, 1010295474]]
+
+
+def test_our_scheme_is_the_one_datasketch_takes_by_default():
+    assert MinHash().scheme == SCHEME == SignatureSettings().scheme == "affine32"
 
 
 def test_a_shingle_is_five_words_unless_asked_otherwise():
     text = "the quick brown fox jumps over the lazy dog"
-    assert shingle_hashes(text).tolist() == plain_shingle_hashes(text, SHINGLE_WORDS)
+    assert shingle_hashes(text).tolist() == hashes(text, SignatureSettings(size=5))
     assert shingle_hashes(text).size == 9 - 5 + 1
 
 
@@ -86,57 +122,6 @@ def test_texts_without_words_have_no_shingle_and_all_equal_each_other_only():
 def test_a_shingle_of_no_words_is_refused(words):
     with pytest.raises(UsageError, match="at least 1"):
         shingle_hashes("a b c", words=words)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(TEXTS, max_size=4), st.sampled_from([2, 16, 128, 200]), st.integers(0, 2**32 - 1))
-def test_signatures_are_datasketchs_of_the_same_hashes(texts, num_perm, seed):
-    signatures = minhash(texts, num_perm=num_perm, seed=seed)
-    assert signatures.dtype == np.uint32
-    assert signatures.shape == (len(texts), num_perm)
-    for text, signature in zip(texts, signatures, strict=True):
-        # No scheme is named here: ours is what datasketch does by default.
-        sketch = MinHash(num_perm=num_perm, seed=seed, hashfunc=identity)
-        for value in plain_shingle_hashes(text, SHINGLE_WORDS):
-            sketch.update(value)
-        assert signature.tolist() == sketch.hashvalues.tolist()
-
-
-def test_our_scheme_is_the_one_datasketch_takes_by_default():
-    assert MinHash().scheme == SCHEME == "affine32"
-
-
-def test_a_text_longer_than_a_batch_has_the_signature_of_all_its_shingles():
-    text = " ".join(str(number) for number in range(70_000))
-    sketch = MinHash(num_perm=8, seed=1, hashfunc=identity)
-    sketch.update_batch(plain_shingle_hashes(text, SHINGLE_WORDS))
-    assert minhash([text], num_perm=8)[0].tolist() == sketch.hashvalues.tolist()
-
-
-@pytest.mark.parametrize(("num_perm", "seed"), [(1, 1), (0, 1), (128, -1), (128, 2**32)])
-def test_a_signature_that_cannot_be_made_is_refused(num_perm, seed):
-    with pytest.raises(UsageError):
-        minhash(["text"], num_perm=num_perm, seed=seed)
-
-
-@pytest.mark.parametrize(
-    ("num_perm", "threshold", "published"),
-    [(128, 0.5, (25, 5)), (128, 0.7, (14, 9)), (128, 0.8, (9, 13)), (128, 0.9, (5, 25)), (256, 0.8, (17, 15))],
-)
-def test_the_banding_is_the_published_one(num_perm, threshold, published):
-    assert bands(num_perm=num_perm, threshold=threshold) == published
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 0.0, 1.0, 1.5, float("nan")])
-def test_a_threshold_outside_zero_and_one_is_refused_with_what_to_type(threshold):
-    with pytest.raises(UsageError, match="between 0 and 1") as error:
-        bands(num_perm=NUM_PERM, threshold=threshold)
-    assert error.value.hint == "--threshold 0.8"
-
-
-def test_a_threshold_that_needs_more_permutations_is_refused_with_the_numbers():
-    with pytest.raises(UsageError, match=r"4 permutations are too few for a similarity threshold of 0\.99"):
-        bands(num_perm=4, threshold=0.99)
 
 
 def test_pairs_are_exactly_those_that_share_a_band():
