@@ -1,4 +1,4 @@
-"""The kernels' own XXH64 and SHA-1 are the libraries', for every length and wherever the bytes lie."""
+"""XXH64 and SHA-1 of the kernels are the libraries', and permutations are exact where arithmetic wraps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from pile_toolkit.core.kernels import kernel
 from pipelines.minhash.hashing.kernels import SHORT_BYTES, WORDS, sha1_32, xxh64, xxh64_of_words
+from pipelines.minhash.signing.kernels import LANES, REGISTERS, lower_minima
 
+PRIME = (1 << 61) - 1
 DATA = np.random.default_rng(5).integers(0, 256, 700, dtype=np.uint8)
 
 
@@ -44,3 +46,31 @@ def test_sha1_is_the_standard_librarys_for_every_length():
     for length in range(300):
         digest = hashlib.sha1(DATA[5 : 5 + length].tobytes()).digest()
         assert sha1_32(DATA, 5, length, scratch) == int.from_bytes(digest[:4], "little")
+
+
+@given(
+    hashes=st.lists(st.integers(0, 2**32 - 1), max_size=5),
+    pairs=st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)), min_size=1, max_size=9),
+    registers=st.sampled_from([1, 3, REGISTERS, 2 * REGISTERS + 1]),
+)
+def test_minima_are_those_of_all_hashes_modulo_32_bits(hashes, pairs, registers):
+    factors, summands = np.resize(np.array(pairs, np.uint32), (LANES * registers, 2)).T.copy()
+    minima = np.full(LANES * registers, 0xFFFFFFFF, np.uint32)
+    lower_minima(minima, factors, summands, np.array([*hashes, 0], np.uint32), len(hashes))
+    for place, (a, b) in enumerate(zip(factors.tolist(), summands.tolist(), strict=True)):
+        assert minima[place] == min([(a * h + b) % 2**32 for h in hashes], default=0xFFFFFFFF)
+
+
+@given(
+    value=st.integers(0, 2**32 - 1),
+    eighth=st.integers(0, 7),
+    around=st.integers(-9, 9),
+    factor=st.integers(1, PRIME - 1),
+)
+def test_the_legacy_remainder_is_exact_around_every_multiple_of_the_prime(value, eighth, around, factor):
+    # The summand is such that the sum modulo 2^64 is `around` a multiple, where a remainder goes wrong first.
+    summand = ((eighth << 61) - eighth + around - factor * value) % 2**64
+    minima, hashes = np.full(LANES, 0xFFFFFFFF, np.uint32), np.array([value], np.uint32)
+    lower_minima(minima, np.full(LANES, factor, np.uint64), np.full(LANES, summand, np.uint64), hashes, 1)
+    expected = (factor * value + summand) % 2**64 % PRIME & 0xFFFFFFFF
+    assert minima.tolist() == [expected] * LANES

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
+import xxhash
 
 from pile_toolkit.core.errors import UsageError
 from pipelines.minhash import SignatureSettings, minhash
@@ -30,6 +32,25 @@ def test_every_setting_changes_the_digest():
     assert len(digests | {SignatureSettings().digest, *spaces}) == len(OTHERS) + 2
     assert {*OTHERS, "fold_spaces"} == set(SignatureSettings.__struct_fields__)
     assert SignatureSettings().digest == signature_settings(num_perm=128).digest
+
+
+def test_the_digest_is_the_pages():
+    described = {
+        "fold_case": True,
+        "fold_spaces": True,
+        "format": 1,
+        "hash": "xxh64",
+        "nfc": True,
+        "num_perm": 128,
+        "remove_punctuation": False,
+        "scheme": "affine32",
+        "seed": 1,
+        "size": 5,
+        "unicode": unicodedata.unidata_version,
+        "unit": "words",
+        "zero_digits": False,
+    }
+    assert SignatureSettings().digest == xxhash.xxh3_128_hexdigest(json.dumps(described, separators=(",", ":")))
 
 
 def test_another_version_of_unicode_has_another_digest(monkeypatch):
