@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pile_toolkit.core.seeds import normalized
 from pipelines.minhash import SignatureSettings
-from pipelines.minhash.folded import TextFolder
+from pipelines.minhash.folded import _LARGEST_GROWTH, TextFolder
 from pipelines.minhash.folding.tables import nfc_table
 from tests.pipelines.minhash_twin import TEXTS, folded
 
@@ -50,6 +50,15 @@ def test_every_code_point_folds_as_in_python_beside_letters_spaces_and_marks(cho
         for first in range(0, len(EVERY_CODE_POINT), 9999)
     ]
     assert fold(texts, chosen) == [folded(text, chosen) for text in texts]
+
+
+def test_no_character_grows_by_more_than_the_room_that_is_made_for_it():
+    growth = {
+        character: len(folded(character, chosen).encode()) / len(character.encode())
+        for chosen in (SignatureSettings(nfc=False), ALL)
+        for character in EVERY_CODE_POINT
+    }
+    assert max(growth.values()) == _LARGEST_GROWTH == growth["\u0390"]
 
 
 def test_the_default_is_what_splits_are_made_by():

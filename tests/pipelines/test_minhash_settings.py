@@ -50,7 +50,9 @@ def test_the_digest_is_the_pages():
         "unit": "words",
         "zero_digits": False,
     }
-    assert SignatureSettings().digest == xxhash.xxh3_128_hexdigest(json.dumps(described, separators=(",", ":")))
+    assert SignatureSettings().digest == xxhash.xxh3_128_hexdigest(
+        json.dumps(described, separators=(",", ":")).encode()
+    )
 
 
 def test_another_version_of_unicode_has_another_digest(monkeypatch):
