@@ -1,0 +1,50 @@
+"""Kernels loaded before they are needed; on a machine that has none yet they are compiled once, and it is said."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from pile_toolkit.core.kernels import load_once
+from pipelines.lsh import kernels
+
+
+@functools.cache
+def load_buckets() -> None:
+    """Loads what finds buckets and joins documents, in this process, for numbers of 32 bits."""
+
+    def use() -> None:
+        hashes, low, shift = np.zeros(2, np.uint64), np.uint64(0), np.uint64(50)
+        keys, ids, counts = np.zeros(2, np.uint64), np.zeros(2, np.int32), np.zeros(1, np.int64)
+        edges, state = np.zeros((2, 2), np.int32), np.zeros(2, np.int64)
+        kernels.count_cells(hashes, low, shift, counts)
+        kernels.scatter(hashes, 0, low, shift, counts - 2, keys, ids)
+        kernels.find_stars(keys, ids, counts, np.zeros(4, np.uint64), np.zeros(4, np.int32), edges, state)
+        kernels.list_equal(hashes, 0, low, -1, edges)
+        kernels.unite(ids, edges)
+        kernels.flatten(ids)
+        kernels.crown(ids, counts)
+
+    load_once("lsh", use, seconds=10)
+
+
+@functools.cache
+def load_verification() -> None:
+    """Loads what compares sets, in this process, for document numbers of 32 bits and ranks of 32 and 64."""
+    from pipelines.lsh.similarity import kernels as comparing
+
+    def use() -> None:
+        items, one = np.zeros(2, np.int32), np.zeros(1, np.int64)
+        edges, base, two = np.zeros((2, 2), np.int32), np.zeros(4, np.uint64), np.zeros(2, np.int64)
+        bands, ends = np.zeros(2, np.uint16), np.full(1, 2, np.int64)
+        kernels.count_centres(edges, 1, one)
+        kernels.gather_edges(edges, 1, 1, 0, items, items, bands, 0)
+        comparing.lay_out(items[:1], bands, items, one, items.copy(), two)
+        for ranks in (items, two):
+            comparing.sort_buckets(items, ranks.copy(), ends)
+        comparing.locate(items, two, one, base, one, one, one, two, two)
+        state = np.zeros(comparing.STATE_SIZE, np.int64)
+        comparing.find_verified(items, two, two, ends, base, 1, 1, 1, base, edges, state)
+
+    load_once("verification", use, seconds=10)

@@ -1,0 +1,1 @@
+"""Shingle sets compared."""
