@@ -22,7 +22,7 @@ from pipelines.lsh.edges import BLOCK_EDGES, EDGES_FILE, EdgePart, Edges, id_typ
 from pipelines.lsh.loading import load_buckets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,31 +32,36 @@ if TYPE_CHECKING:
 CELL_BITS = 14
 KEY_BITS = 64
 COUNTS_FILE = "counts.npy"
+# Small parts are done by one task: a task costs some 10 ms, most of it waiting for the disk.
+TASK_ROWS = 1 << 20
 
 
 class Span(NamedTuple):
-    """Keys of a band from `low` on, in cells of 2^shift keys."""
+    """Keys of a band from `low` on, in so many cells of 2^shift keys."""
 
     band: int
     low: int
     shift: int
+    cells: int
 
-    @property
-    def cells(self) -> int:
-        """At most 2^14; none reaches past the last key."""
-        return min(1 << CELL_BITS, ((1 << KEY_BITS) - self.low) >> self.shift)
+    @classmethod
+    def whole(cls, band: int) -> Span:
+        """All keys of a band."""
+        return cls(band, 0, KEY_BITS - CELL_BITS, 1 << CELL_BITS)
 
     def inner(self, cell: int) -> Span:
         """A cell as a span of its own."""
-        return Span(self.band, self.low + (cell << self.shift), max(self.shift - CELL_BITS, 0))
+        shift = max(self.shift - CELL_BITS, 0)
+        return Span(self.band, self.low + (cell << self.shift), shift, 1 << (self.shift - shift))
 
 
 class Piece(NamedTuple):
-    """Cells [first, end) of a span, for one task."""
+    """Cells [first, end) of a span, which are in memory together, and how many rows they have."""
 
     span: Span
     first: int
     end: int
+    rows: int
 
     @property
     def low(self) -> int:
@@ -81,55 +86,108 @@ def find_buckets(columns: BandFiles, *, work: Path, workers: Workers, memory: Me
     documents = columns.documents
     load_buckets()
     limit_bytes = memory.per_worker()
-    paths = [str(path.absolute()) for path in columns.paths]
+    # What joins the edges afterwards, said before anything is done.
+    memory.check_here(documents * id_type(documents).itemsize)
     pieces: list[Piece] = []
-    spans = [Span(band, 0, KEY_BITS - CELL_BITS) for band in range(columns.bands)] if documents else []
+    counted: dict[Span, tuple[str, int]] = {}
+    spans = [Span.whole(band) for band in range(columns.bands)] if documents else []
     while spans:
-        tasks = [Task(f"cells-{_name(span)}", (paths, span), size=documents) for span in spans]
-        run_tasks(count_span, tasks, work=work, workers=workers, label="counting band hashes", unit="hashes")
         larger = []
-        for span, task in zip(spans, tasks, strict=True):
-            counts = np.load(work / task.name / COUNTS_FILE, allow_pickle=False)
-            fitting, too_large = cut(span, counts, limit_bytes, id_type(documents).itemsize)
+        for span, place in count_cells(columns, spans, work=work, workers=workers):
+            counted[span] = place
+            fitting, too_large = cut(span, _counts(work, place), limit_bytes, id_type(documents).itemsize)
             pieces += fitting
             larger += too_large
         spans = larger
     pieces.sort(key=lambda piece: (piece.span.band, piece.low))
-    tasks = [Task(f"edges-{_name(piece.span)}-{piece.first}-{piece.end}", (paths, piece)) for piece in pieces]
-    found = run_tasks(write_edges, tasks, work=work, workers=workers, label="finding buckets", unit="parts")
+    groups = list(grouped(pieces, [piece.rows for piece in pieces]))
+    tasks = [
+        Task(
+            f"edges-{_name(group[0])}-{_name(group[-1])}",
+            (_paths(columns), group, [counted[piece.span] for piece in group]),
+            size=sum(piece.rows for piece in group),
+        )
+        for group in groups
+    ]
+    found = run_tasks(write_edges, tasks, work=work, workers=workers, label="finding buckets", unit="hashes")
     parts = tuple(
-        EdgePart(path=work / task.name / EDGES_FILE, band=piece.span.band, count=result["edges"])
-        for task, piece, result in zip(tasks, pieces, found, strict=True)
+        EdgePart(path=work / task.name / f"{EDGES_FILE}-{number}", band=piece.span.band, count=edges)
+        for task, group, results in zip(tasks, groups, found, strict=True)
+        for number, (piece, (edges, _)) in enumerate(zip(group, results, strict=True))
     )
     edges = Edges(documents=documents, parts=parts)
-    buckets = sum(result["buckets"] for result in found)
+    buckets = sum(each for results in found for _, each in results)
     return Buckets(edges, buckets, edges.count + buckets)
 
 
-def _name(span: Span) -> str:
-    return f"{span.band}-{span.low:016x}-{span.shift}"
+def count_cells(
+    columns: BandFiles, spans: Sequence[Span], *, work: Path, workers: Workers
+) -> Iterator[tuple[Span, tuple[str, int]]]:
+    """Counts the keys in the cells of spans; every span with where its counts are: the task, and which of its spans."""
+    groups = list(grouped(spans, [columns.documents] * len(spans)))
+    names = [f"cells-{_name(group[0])}-{_name(group[-1])}" for group in groups]
+    tasks = [
+        Task(name, (_paths(columns), group), size=columns.documents * len(group))
+        for name, group in zip(names, groups, strict=True)
+    ]
+    run_tasks(count_spans, tasks, work=work, workers=workers, label="counting band hashes", unit="hashes")
+    for name, group in zip(names, groups, strict=True):
+        yield from ((span, (name, number)) for number, span in enumerate(group))
+
+
+def _counts(work: Path, place: tuple[str, int]) -> NDArray[np.int64]:
+    name, number = place
+    return np.load(work / name / COUNTS_FILE, allow_pickle=False)[number]
+
+
+def grouped(parts: Sequence[Any], rows: Sequence[int]) -> Iterator[list[Any]]:
+    """Consecutive parts, as many together as have TASK_ROWS rows, or one."""
+    group: list[Any] = []
+    total = 0
+    for part, count in zip(parts, rows, strict=True):
+        if group and total + count > TASK_ROWS:
+            yield group
+            group, total = [], 0
+        group.append(part)
+        total += count
+    if group:
+        yield group
+
+
+def _name(part: Span | Piece) -> str:
+    if isinstance(part, Piece):
+        return f"{_name(part.span)}-{part.first}-{part.end}"
+    return f"{part.band}-{part.low:016x}-{part.shift}"
+
+
+def _paths(columns: BandFiles) -> list[str]:
+    return [str(path.absolute()) for path in columns.paths]
 
 
 def cut(span: Span, counts: NDArray[np.int64], limit_bytes: int, id_bytes: int) -> tuple[list[Piece], list[Span]]:
     """(pieces that fit into the memory, cells that do not and are to be counted further)."""
-    pieces, larger = [], []
+    total, most = int(counts.sum()), int(counts.max(initial=0))
+    if piece_bytes(total, most, id_bytes) <= limit_bytes:
+        return [Piece(span, 0, span.cells, total)] if total else [], []
+    pieces: list[Piece] = []
+    larger: list[Span] = []
     first, rows, largest = 0, 0, 0
     for cell, count in enumerate(counts.tolist()):
         if piece_bytes(rows + count, max(largest, count), id_bytes) > limit_bytes:
             if rows:
-                pieces.append(Piece(span, first, cell))
+                pieces.append(Piece(span, first, cell, rows))
             first, rows, largest = cell, 0, 0
             if piece_bytes(count, count, id_bytes) > limit_bytes:
                 # A single key is not held in memory.
                 if span.shift > 0:
                     larger.append(span.inner(cell))
                 else:
-                    pieces.append(Piece(span, cell, cell + 1))
+                    pieces.append(Piece(span, cell, cell + 1, count))
                 first = cell + 1
                 continue
         rows, largest = rows + count, max(largest, count)
     if rows:
-        pieces.append(Piece(span, first, span.cells))
+        pieces.append(Piece(span, first, span.cells, rows))
     return pieces, larger
 
 
@@ -146,50 +204,62 @@ def _room(largest: int) -> int:
     return max(BLOCK_EDGES, largest)
 
 
-def count_span(folder: Path, paths: Sequence[str], span: Span) -> None:
-    """A task: writes how many keys of a band lie in each cell."""
-    counts = np.zeros(span.cells, np.int64)
-    for _, hashes in BandFiles([Path(path) for path in paths]).blocks(span.band):
-        kernels.count_cells(hashes, np.uint64(span.low), np.uint64(span.shift), counts)
+def count_spans(folder: Path, paths: Sequence[str], spans: Sequence[Span]) -> None:
+    """A task: writes how many keys of some spans, all of as many cells, lie in each cell."""
+    columns = BandFiles([Path(path) for path in paths])
+    counts = np.zeros((len(spans), spans[0].cells), np.int64)
+    for span, found in zip(spans, counts, strict=True):
+        for _, hashes in columns.blocks(span.band):
+            kernels.count_cells(hashes, np.uint64(span.low), np.uint64(span.shift), found)
     np.save(folder / COUNTS_FILE, counts, allow_pickle=False)
 
 
-def write_edges(folder: Path, paths: Sequence[str], piece: Piece) -> dict[str, Any]:
-    """A task: writes the star edges of the buckets in some cells; returns how many edges and buckets there are."""
+def write_edges(
+    folder: Path, paths: Sequence[str], pieces: Sequence[Piece], counted: Sequence[tuple[str, int]]
+) -> list[tuple[int, int]]:
+    """A task: writes the star edges of the buckets in some pieces; returns (edges, buckets) of each.
+
+    `counted` says where the counts of each piece's span are, beside the folder.
+    """
     columns = BandFiles([Path(path) for path in paths])
-    counts = np.load(folder.parent / f"cells-{_name(piece.span)}" / COUNTS_FILE, allow_pickle=False)
-    counts = counts[piece.first : piece.end]
-    with (folder / EDGES_FILE).open("wb") as stream:
-        if piece.span.shift == 0 and len(counts) == 1:
-            made = _write_single(columns, piece, stream)
-            return {"edges": made, "buckets": int(made > 0)}
-        kind = id_type(columns.documents)
-        keys, ids, ends = collect(columns, piece, counts)
-        largest = int(counts.max(initial=0))
-        table = np.empty(_table_size(largest), np.uint64), np.empty(_table_size(largest), kind)
-        edges = np.empty((_room(largest), 2), kind)
-        state = np.zeros(2, np.int64)
-        total = 0
-        while state[0] < len(ends):
-            made = kernels.find_stars(keys, ids, ends, *table, edges, state)
-            stream.write(edges[:made].data.cast("B") if made else b"")
-            total += made
-    return {"edges": total, "buckets": int(state[1])}
+    found = []
+    for number, (piece, place) in enumerate(zip(pieces, counted, strict=True)):
+        with (folder / f"{EDGES_FILE}-{number}").open("wb") as stream:
+            if piece.span.shift == 0 and piece.end - piece.first == 1:
+                found.append(_write_single(columns, piece, stream))
+            else:
+                counts = _counts(folder.parent, place)[piece.first : piece.end]
+                found.append(_write_piece(columns, piece, counts, stream))
+    return found
+
+
+def _write_piece(columns: BandFiles, piece: Piece, counts: NDArray[np.int64], stream: Any) -> tuple[int, int]:
+    """(edges, buckets) of a piece whose rows are in memory."""
+    keys, ids, ends = collect(columns, piece, counts)
+    largest = int(counts.max(initial=0))
+    table = np.empty(_table_size(largest), np.uint64), np.empty(_table_size(largest), ids.dtype)
+    edges = np.empty((_room(largest), 2), ids.dtype)
+    state = np.zeros(2, np.int64)
+    total = 0
+    while state[0] < len(ends):
+        made = kernels.find_stars(keys, ids, ends, *table, edges, state)
+        stream.write(edges[:made].data.cast("B") if made else b"")
+        total += made
+    return total, int(state[1])
 
 
 def collect(
     columns: BandFiles, piece: Piece, counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint64], NDArray, NDArray[np.int64]]:
     """(keys, document numbers, ends of the cells) of a piece: in the order of cells, in a cell of documents."""
-    rows = int(counts.sum())
-    keys, ids = np.empty(rows, np.uint64), np.empty(rows, id_type(columns.documents))
+    keys, ids = np.empty(piece.rows, np.uint64), np.empty(piece.rows, id_type(columns.documents))
     ends = np.cumsum(counts)
     places = ends - counts
     low, shift = np.uint64(piece.low), np.uint64(piece.span.shift)
     for first, hashes in columns.blocks(piece.span.band):
         if not kernels.scatter(hashes, first, low, shift, places, keys, ids):
             break
-    if not np.array_equal(places, ends):
+    if len(counts) == 0 or ends[-1] != piece.rows or not np.array_equal(places, ends):
         raise CorruptData(
             f"the band hashes in {columns.paths[0].parent} are others than a moment ago",
             hint="remove the work folder, then the same command again",
@@ -197,12 +267,12 @@ def collect(
     return keys, ids, ends
 
 
-def _write_single(columns: BandFiles, piece: Piece, stream: Any) -> int:
-    """The edges of one key, in the order of documents, with one block of hashes in memory."""
+def _write_single(columns: BandFiles, piece: Piece, stream: Any) -> tuple[int, int]:
+    """The same for one key, with one block of hashes in memory."""
     edges = np.empty((BLOCK_DOCUMENTS, 2), id_type(columns.documents))
     centre, total = -1, 0
     for first, hashes in columns.blocks(piece.span.band):
         made, centre = kernels.list_equal(hashes, first, np.uint64(piece.low), centre, edges)
         stream.write(edges[:made].data.cast("B") if made else b"")
         total += made
-    return total
+    return total, int(total > 0)

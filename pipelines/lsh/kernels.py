@@ -47,15 +47,6 @@ def scatter(hashes, first, low, shift, places, keys, ids):
 
 
 @kernel
-def count_equal(hashes, low):
-    """How many keys are exactly this one."""
-    found = 0
-    for row in range(hashes.size):
-        found += hashes[row] * _SPREAD == low
-    return found
-
-
-@kernel
 def list_equal(hashes, first, low, centre, edges):
     """Edges from `centre` (-1: from the first row found) to all rows of exactly this key; (edges, centre)."""
     made = 0
