@@ -110,6 +110,25 @@ def test_little_memory_and_two_processes_change_nothing(tmp_path, planted):
         verify(tmp_path, rows, sets, counts, memory=Tight(edges=20), threshold=0.8)
 
 
+@given(st.lists(SETS, min_size=2, max_size=12), st.lists(st.integers(1, 5), max_size=5), st.integers(0, 3))
+def test_verification_goes_on_where_it_stopped_and_does_without_memory_of_pairs(sets, sizes, cache_bits):
+    """With room for two edges and for one comparison at a time; numbers of 64 bits are not remembered."""
+    ends = np.cumsum([min(size, len(sets)) for size in sizes], dtype=np.int64)
+    base = np.array([value for each in sets for value in each], np.uint64)
+    starts = np.cumsum([0, *map(len, sets)])
+    results = []
+    for kind, size, edges_at_once, limit_bytes in ((np.int32, 1 << cache_bits, 2, 0), (np.int64, 0, 1000, 1 << 40)):
+        items = np.array([item for size in sizes for item in range(min(size, len(sets)))], kind)
+        places, lengths = starts[items.astype(int)], np.array([len(sets[item]) for item in items], np.int64)
+        state, edges, found = np.zeros(kernels.STATE_SIZE, np.int64), np.empty((edges_at_once, 2), kind), []
+        cache = np.zeros(size, np.uint64)
+        while state[kernels.BUCKET] < len(ends):
+            given = items, places, lengths, ends, base, 600_000, 2, limit_bytes, cache, edges, state
+            found += edges[: kernels.find_verified(*given)].tolist()
+        results.append((found, state.tolist()))
+    assert results[0] == results[1]
+
+
 def test_without_ranks_the_smallest_number_is_the_centre(tmp_path, planted):
     rows, sets, counts, _ = planted
     found = verify(tmp_path, rows, sets, counts, threshold=0.8)
