@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import xxhash
 
 from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.tasks import Task, run_tasks
@@ -103,7 +104,7 @@ def find_buckets(columns: BandFiles, *, work: Path, workers: Workers, memory: Me
     groups = list(grouped(pieces, [piece.rows for piece in pieces]))
     tasks = [
         Task(
-            f"edges-{_name(group[0])}-{_name(group[-1])}",
+            _name("edges", group),
             (_paths(columns), group, [counted[piece.span] for piece in group]),
             size=sum(piece.rows for piece in group),
         )
@@ -125,7 +126,7 @@ def count_cells(
 ) -> Iterator[tuple[Span, tuple[str, int]]]:
     """Counts the keys in the cells of spans; every span with where its counts are: the task, and which of its spans."""
     groups = list(grouped(spans, [columns.documents] * len(spans)))
-    names = [f"cells-{_name(group[0])}-{_name(group[-1])}" for group in groups]
+    names = [_name("cells", group) for group in groups]
     tasks = [
         Task(name, (_paths(columns), group), size=columns.documents * len(group))
         for name, group in zip(names, groups, strict=True)
@@ -154,10 +155,9 @@ def grouped(parts: Sequence[Any], rows: Sequence[int]) -> Iterator[list[Any]]:
         yield group
 
 
-def _name(part: Span | Piece) -> str:
-    if isinstance(part, Piece):
-        return f"{_name(part.span)}-{part.first}-{part.end}"
-    return f"{part.band}-{part.low:016x}-{part.shift}"
+def _name(kind: str, group: Sequence[Span] | Sequence[Piece]) -> str:
+    """Of a task, by all that it does: another memory may put other parts together."""
+    return f"{kind}-{xxhash.xxh3_64_hexdigest(repr([tuple(part) for part in group]).encode())}"
 
 
 def _paths(columns: BandFiles) -> list[str]:

@@ -66,12 +66,15 @@ def test_edges_are_the_stars_of_the_plain_definition(tmp_path_factory, case):
 
 
 @settings(max_examples=8)
-@given(cases(), st.integers(1, 12))
-def test_little_memory_changes_no_edge(tmp_path_factory, case, limit_rows):
+@given(cases(), st.lists(st.integers(1, 12), min_size=1, max_size=3))
+def test_little_memory_changes_no_edge(tmp_path_factory, case, limits):
+    """Neither does another memory over the parts of a run before."""
     rows, counts = case
-    found = find(tmp_path_factory.mktemp("lsh"), rows, counts, memory=Rows(rows=limit_rows))
-    assert listed(found.edges, with_band=True) == stars_of(rows)
-    assert found.buckets == sum(map(len, buckets_of(rows).values()))
+    folder = tmp_path_factory.mktemp("lsh")
+    for limit_rows in limits:
+        found = find(folder, rows, counts, memory=Rows(rows=limit_rows))
+        assert listed(found.edges, with_band=True) == stars_of(rows)
+        assert found.buckets == sum(map(len, buckets_of(rows).values()))
 
 
 def test_many_rows_in_several_passes_and_by_any_workers_are_the_same_bytes(tmp_path):
