@@ -1,6 +1,6 @@
 """Columns of band hashes in, star edges of all buckets out: from the smallest document of each to all others.
 
-Two phases of tasks. First the keys of each band are counted by cell (the highest 14 bits); then each task takes as many
+Two phases of tasks. First the keys of each band are counted by cell (the highest 12 bits); then each task takes as many
 cells as fit into its memory, reads the column once, puts the rows in order of their cells, and finds equal keys by a
 hash table per cell, which stays in the processor's cache. A band whose rows do not fit is read several times, which is
 cheaper than writing partitions. A cell that is too large alone is cut into cells of its own, down to a single key,
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pile_toolkit.core.tasks import Workers
     from pipelines.lsh.memory import Memory
 
-CELL_BITS = 14
+# More are more than a processor's caches can write to at once: with 14 bits a row takes three times as long.
+CELL_BITS = 12
 KEY_BITS = 64
 COUNTS_FILE = "counts.npy"
 # Small parts are done by one task: a task costs some 10 ms, most of it waiting for the disk.

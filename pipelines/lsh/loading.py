@@ -15,7 +15,7 @@ def load_buckets() -> None:
     """Loads what finds buckets and joins documents, in this process, for numbers of 32 bits."""
 
     def use() -> None:
-        hashes, low, shift = np.zeros(2, np.uint64), np.uint64(0), np.uint64(50)
+        hashes, low, shift = np.zeros(2, np.uint64), np.uint64(0), np.uint64(52)
         keys, ids, counts = np.zeros(2, np.uint64), np.zeros(2, np.int32), np.zeros(1, np.int64)
         edges, state = np.zeros((2, 2), np.int32), np.zeros(2, np.int64)
         kernels.count_cells(hashes, low, shift, counts)
