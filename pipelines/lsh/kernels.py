@@ -118,8 +118,6 @@ def unite(parent, edges):
                 left, right = right, left
             above = parent[left]
             parent[left] = parent[right]
-            if above == left:
-                break
             left = above
     return True
 

@@ -67,9 +67,9 @@ def pairs_below(
             found = np.empty(len(pairs), np.bool_)
             done = 0
             while done < len(pairs):
-                given = files.base, places, sizes, pairs, least, done, WINDOW_BYTES, found
+                given = files.base, places, sizes, pairs, least, done, WINDOW_BYTES // 2, found
                 done = kernels.similar_pairs(*given)
-                files.release()
+                files.trim(WINDOW_BYTES)
             wrong = np.add.reduceat(~found, np.cumsum(counts) - counts, dtype=np.int64)
             compared += len(pairs)
             total += int(of.sum())

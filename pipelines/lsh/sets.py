@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 from array import array
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -20,10 +21,10 @@ from pipelines.lsh.similarity import kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+_STATM = Path("/proc/self/statm")
 _MAGIC = b"PILESETS"
 _NAME = "shingle sets"
 # Looked at together when a file is opened.
@@ -82,7 +83,8 @@ def write_sets(path: Path, *, digest: str) -> Iterator[SetWriter]:
 class SetFiles:
     """The sets of the documents of all files, mapped; close it, or use it in a `with`.
 
-    What was read stays in memory, as far as the system likes, until `release`.
+    What was read stays in memory, as far as the system likes, until `release`: much more than was asked for, because
+    pages come and are counted in the pieces that the system keeps together. So who reads on calls `trim` in between.
     """
 
     def __init__(self, paths: Sequence[Path], documents: Sequence[int]) -> None:
@@ -104,6 +106,7 @@ class SetFiles:
         self.index_bytes = int(self.rows.sum()) * 16
         places = [self._map(*found) for found in zip(self.paths, headers, documents, strict=True)]
         self._numbers, self._ends, self._values = np.array(places, np.int64).reshape(-1, 3).T.copy()
+        self._mapped_before = _mapped_bytes()
 
     def _map(self, path: Path, header: Header, documents: int) -> tuple[int, int, int]:
         """Where the numbers of documents, the ends and the values of a file begin."""
@@ -131,15 +134,21 @@ class SetFiles:
     def locate(self, documents: NDArray, *, limit_bytes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(places, sizes) of the sets of documents. Raises CorruptData where one has none."""
         places, sizes = np.empty(len(documents), np.int64), np.empty(len(documents), np.int64)
-        step = len(documents) if self.index_bytes <= limit_bytes else max(1, limit_bytes // (4 << 16))
+        step = len(documents) if self.index_bytes <= limit_bytes // 2 else limit_bytes // (8 * kernels.TOUCHED_BYTES)
         for first in range(0, len(documents), max(step, 1)):
-            part = slice(first, first + step)
+            part = slice(first, first + max(step, 1))
             found = self.firsts, self.rows, self.base, self._numbers, self._ends, self._values
             missing = kernels.locate(documents[part], *found, places[part], sizes[part])
             if missing >= 0:
                 raise self._without(int(documents[first + missing]))
-            self.release()
+            self.trim(limit_bytes)
+        self.release()
         return places, sizes
+
+    def trim(self, limit_bytes: int) -> None:
+        """Forgets what was read where it may be more than half of the limit: who reads the other half next is safe."""
+        if _mapped_bytes() - self._mapped_before > limit_bytes // 2:
+            self.release()
 
     def release(self) -> None:
         """Forgets what was read: it is on the disk."""
@@ -163,3 +172,11 @@ class SetFiles:
         path = self.paths[file]
         fact = f"it has no set of document {document - int(self.firsts[file]):,}, which stands in a bucket"
         return damaged(path, _NAME, fact)
+
+
+def _mapped_bytes() -> float:
+    """Of files, resident in this process; where that is not known, more than any limit."""
+    try:
+        return int(_STATM.read_text().split()[2]) * mmap.PAGESIZE
+    except OSError:
+        return float("inf")

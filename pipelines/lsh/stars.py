@@ -74,10 +74,10 @@ def verify_centres(
         places, sizes = sets.locate(members.items, limit_bytes=window_bytes)
         while state[kernels.BUCKET] < len(members.ends):
             made = kernels.find_verified(
-                members.items, places, sizes, members.ends, sets.base, *rule, window_bytes, cache, out, state
+                members.items, places, sizes, members.ends, sets.base, *rule, window_bytes // 2, cache, out, state
             )
             file.write(out[:made].data.cast("B") if made else b"")
-            sets.release()
+            sets.trim(window_bytes)
     return {
         "edges": int(state[kernels.VERIFIED]),
         "failed": int(state[kernels.REFUSED]),

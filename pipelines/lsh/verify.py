@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 COMPARISONS_PER_MEMBER = 64
 _CELL_BITS = 14
 _CACHE_BYTES = 8 * CACHE_PAIRS
-_LEAST_WINDOW_BYTES = 4 * MIB
+# Half of it is two sets, and the pages that come with them.
+_LEAST_WINDOW_BYTES = 8 * MIB
 
 
 class Verified(NamedTuple):
@@ -75,7 +76,7 @@ def verify_edges(
     load_verification()
     rank_path = None if rank is None else _write_rank(work / RANK_FILE, rank)
     share = memory.per_worker(shared_bytes=0 if rank is None else rank.nbytes) - _CACHE_BYTES
-    window_bytes = max(share // 4, _LEAST_WINDOW_BYTES)
+    window_bytes = max(share // 2, _LEAST_WINDOW_BYTES)
     jobs = plan_centres(edges, (share - window_bytes) // row_bytes(edges.documents), memory)
     given = edges, [str(path.absolute()) for path in sets], list(documents), rank_path
     tasks = [

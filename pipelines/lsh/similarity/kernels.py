@@ -18,7 +18,8 @@ _STEPS = 32
 # Of the state of `find_verified`: where it goes on, and what it has counted.
 BUCKET, CENTRE, NEXT, FAILED, STOP, COMPARED, VERIFIED, REFUSED, CAPPED, CAPPED_BUCKETS = range(10)
 STATE_SIZE = 10
-_PAGES_BYTES = 1 << 16
+# A page that is touched brings with it as much of the file as the system keeps together: up to a large page.
+TOUCHED_BYTES = 1 << 21
 # 2^64 by the golden ratio, and the multipliers of SplitMix64.
 _SPREAD, _OTHER, _THIRD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _SHORT = 24
@@ -54,8 +55,7 @@ def _mixed(value):
 
 @kernel
 def _read_bytes(size):
-    # A page that is touched may bring its neighbours with it.
-    return size * 8 + _PAGES_BYTES
+    return size * 8 + TOUCHED_BYTES
 
 
 @kernel
