@@ -23,6 +23,7 @@ def load_buckets() -> None:
         kernels.find_stars(keys, ids, counts, np.zeros(4, np.uint64), np.zeros(4, np.int32), edges, state)
         kernels.list_equal(hashes, 0, low, -1, edges)
         kernels.unite(ids, edges)
+        kernels.mark(edges, np.zeros(2, np.uint8))
         kernels.flatten(ids)
         kernels.crown(ids, counts)
 
@@ -44,6 +45,10 @@ def load_verification() -> None:
         for ranks in (items, two):
             comparing.sort_buckets(items, ranks.copy(), ends)
         comparing.locate(items, two, one, base, one, one, one, two, two)
+        mapped = np.frombuffer(bytes(8), np.uint64)
+        for strictly in (False, True):
+            comparing.first_falling(mapped, np.uint64(0), strictly)
+        comparing.first_unsorted(base, ends, 0)
         state = np.zeros(comparing.STATE_SIZE, np.int64)
         comparing.find_verified(items, two, two, ends, base, 1, 1, 1, base, edges, state)
 

@@ -79,3 +79,17 @@ def test_the_memory_that_is_given_is_kept(tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "work").glob("edges-*"))) == 4
     assert int(done.stdout) << 10 <= 205 << 20
+
+
+def test_sets_larger_than_the_memory_are_verified_in_it(tmp_path):
+    """100 MB of sets, which are mapped, and count as the process's as long as they are."""
+    load_verification()
+    count, size = 50_000, 250
+    write_rows(tmp_path, np.arange(count, dtype=np.uint64)[:, None] // 2, [count])
+    with write_sets(tmp_path / "0.sets", digest=DIGEST) as writer:
+        values = np.arange(size, dtype=np.uint64)[None, :] + np.arange(count, dtype=np.uint64)[:, None]
+        writer.add(np.arange(count), np.arange(count + 1) * size, values.ravel())
+    done = cluster(tmp_path, 1, 220, 0)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.load(tmp_path / "result.npy") // 2, np.arange(count) // 2)
+    assert int(done.stdout) << 10 <= 220 << 20
