@@ -80,15 +80,15 @@ def test_little_memory_changes_no_edge(tmp_path_factory, case, limits):
 def test_many_rows_in_several_passes_and_by_any_workers_are_the_same_bytes(tmp_path):
     """One bucket is larger than the memory, and its keys are cut down to the single one."""
     generator = np.random.default_rng(5)
-    rows = generator.integers(0, 15_000, (20_000, 2), dtype=np.uint64)
-    rows[generator.random(20_000) < 0.4, 0] = 7
+    rows = generator.integers(0, 6_000, (8_000, 2), dtype=np.uint64)
+    rows[generator.random(8_000) < 0.4, 0] = 7
     results = []
-    small = Rows(rows=3000)
+    small = Rows(rows=1200)
     for number, (memory, workers) in enumerate(
         [(AMPLE, Workers()), (small, Workers()), (small, Workers(jobs=2)), (small, Workers(jobs=2, scheduler="dask"))]
     ):
         (tmp_path / str(number)).mkdir()
-        found = find(tmp_path / str(number), rows, [1, 0, 15_000, 4_999], memory=memory, workers=workers)
+        found = find(tmp_path / str(number), rows, [1, 0, 5_000, 2_999], memory=memory, workers=workers)
         results.append((found.edges, found.buckets, b"".join(part.path.read_bytes() for part in found.edges.parts)))
     (ample, buckets, _), *others = results
     assert len(ample.parts) == 2
