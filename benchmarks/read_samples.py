@@ -168,12 +168,15 @@ def report(found: dict[str, list[float]]) -> None:
         print(f"{name:<46} {middle:>9.2f} {min(times):>7.2f} {speed:>6.1f} {ratios[0]:>11.2f} {ratios[1]:>15.2f}")
 
 
-def side_by_side(index: SampleIndex, rounds: int) -> None:
-    """Random batches of 32 to int64, read by one thread and by two; by two processes, which is what the machine has."""
+def side_by_side(index: SampleIndex, rounds: int, *, at_once: int) -> None:
+    """Random batches of 32 to int64, read by one thread and by two; by two processes, which is what the machine has.
+
+    `at_once` batches are read by one call, as a step of several micro-batches may.
+    """
     draw = np.random.default_rng(3)
 
     def work(numbers: np.ndarray, barrier: Any, elapsed_s: Any) -> None:
-        out = np.zeros((BATCH, LENGTH + 1), np.int64)
+        out = np.zeros((at_once * BATCH, LENGTH + 1), np.int64)
         index.batch(numbers[0], out=out)
         barrier.wait()
         started = time.perf_counter()
@@ -184,7 +187,7 @@ def side_by_side(index: SampleIndex, rounds: int) -> None:
     def elapsed(kind: Any, count: int) -> float:
         worker, barrier, results_of = kind
         together, results = barrier(count), results_of()
-        draws = [draw.integers(0, len(index), (1000, BATCH)) for _ in range(count)]
+        draws = [draw.integers(0, len(index), (1000 // at_once, at_once * BATCH)) for _ in range(count)]
         workers = [worker(target=work, args=(numbers, together, results)) for numbers in draws]
         for each in workers:
             each.start()
@@ -205,7 +208,9 @@ def side_by_side(index: SampleIndex, rounds: int) -> None:
             times = {count: elapsed(kind, count) for count in ((1, 2) if turn % 2 else (2, 1))}
             ratios.append(2 * times[1] / times[2])
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"batches of 32 to int64, two {name}: {statistics.median(ratios):.2f} times one ({spread})")
+        print(
+            f"batches of 32 to int64, {at_once} a call, two {name}: {statistics.median(ratios):.2f} of one ({spread})"
+        )
 
 
 def cold(prefix: Path, samples: int) -> None:
@@ -239,7 +244,8 @@ def warm(prefix: Path, rounds: int) -> int:
         for read in readers(index).values():
             read(np.arange(BATCH))
         report(measure(index, rounds))
-        side_by_side(index, rounds)
+        for at_once in (1, 4):
+            side_by_side(index, rounds, at_once=at_once)
         print(f"load {os.getloadavg()[0]:.2f}")
     return samples
 
