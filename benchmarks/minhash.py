@@ -240,9 +240,10 @@ def others(texts: list[str], megabytes: float) -> None:
 
 def from_files(folder: Path, megabytes: float) -> None:
     """Files to files: rows and signatures, as the stage's tasks write them."""
+    from pipelines.fingerprints import fingerprint_file
+
     from pile_toolkit.core.documents import read_documents
     from pile_toolkit.core.files import hash_file
-    from pipelines.fingerprints import fingerprint_file
 
     files = sorted(folder.glob("*.jsonl.zst"))
     with tempfile.TemporaryDirectory() as output:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from pile_toolkit.core.seeds import text_hash
-from pipelines.minhash import NUM_PERM, SIGNATURE_SEED, join_pairs, minhash, near_duplicate_pairs
+from pipelines.minhash import NUM_PERM, SIGNATURE_SEED, SignatureSettings, bands, fingerprint_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
 
 
 class Deduplicated(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,22 +28,34 @@ def deduplicate(
 
     Raises UsageError where `threshold` is not inside (0, 1).
     """
-    texts = list(documents)
-    order = sorted(range(len(texts)), key=lambda number: (-len(texts[number].encode()), number))
-    rank = [0] * len(texts)
-    for place, number in enumerate(order):
-        rank[number] = place
-    first: dict[bytes, int] = {}
-    pairs = [(number, first.setdefault(text_hash(text), number)) for number, text in enumerate(texts)]
-    signatures = minhash(texts, num_perm=num_perm, seed=seed)
-    near = near_duplicate_pairs(signatures, threshold=threshold, seed=seed)
-    kept = join_pairs(len(texts), itertools.chain(pairs, near), rank)
-    members: dict[int, list[int]] = {}
-    for number, representative in enumerate(kept):
-        members.setdefault(representative, []).append(number)
-    clusters = [
-        [representative, *(number for number in group if number != representative)]
-        for representative, group in members.items()
-        if len(group) > 1
-    ]
-    return Deduplicated(keep=[kept[number] == number for number in range(len(texts))], clusters=sorted(clusters))
+    import numpy as np
+
+    settings = SignatureSettings(num_perm=num_perm, seed=seed)
+    found = fingerprint_texts(documents, settings, bands=bands(num_perm=num_perm, threshold=threshold))
+    from pipelines.lsh.joining import joined
+
+    kept = joined(len(found.sizes), _edges(found.text_hash, found.band_hashes), rank=-found.sizes.astype(np.int64))
+    removed = np.flatnonzero(kept != np.arange(len(kept)))
+    clusters: dict[int, list[int]] = {}
+    for row in removed.tolist():
+        clusters.setdefault(int(kept[row]), [int(kept[row])]).append(row)
+    keep = np.ones(len(kept), np.bool_)
+    keep[removed] = False
+    return Deduplicated(keep=keep.tolist(), clusters=[clusters[row] for row in sorted(clusters)])
+
+
+def _edges(text_hash: np.ndarray, band_hashes: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Between rows with the same hash, each and the next one that has it: int32[n, 2] for each column."""
+    import numpy as np
+
+    order = np.lexsort(text_hash.T)
+    yield _pairs(order, (text_hash[order[1:]] == text_hash[order[:-1]]).all(axis=1))
+    for column in () if band_hashes is None else band_hashes.T:
+        order = np.argsort(column, kind="stable")
+        yield _pairs(order, column[order[1:]] == column[order[:-1]])
+
+
+def _pairs(order: np.ndarray, same: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.stack([order[:-1][same], order[1:][same]], axis=1).astype(np.int32)

@@ -11,7 +11,7 @@ import msgspec
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
 from pile_toolkit.core.plan import SPLITS, Plan
-from pipelines.keep_list import REASONS, open_keep_list
+from pipelines.keep_list import REASONS, open_clusters, open_keep_list
 
 if TYPE_CHECKING:
     from pile_toolkit.core.plan import PlanComponent
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 # A file's name may hold anything but a slash.
 _ID = re.compile(r"(?P<slug>[^/]+)/(?P<file>[^/]+):(?P<line>[0-9]+)")
+_EXACT = "exact duplicate"
 
 
 class Decisions(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to one document, stage by stage; None where a stage has not run or did not see it."""
+    """What happened to one document, stage by stage; None where a stage has not run or did not see it.
+
+    `cluster` is the id of the document that its cluster is named by, the one preferred to all others; `preferred` says
+    why to this one. `similarity` is the Jaccard similarity to that document, `least_similarity` the smallest of the
+    cluster, both None where nobody compared (without `--verify`).
+    """
 
     document: str
     bytes: int
@@ -30,6 +36,10 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     cluster: str
     cluster_documents: int
+    cluster_bytes: int
+    preferred: str | None
+    similarity: float | None
+    least_similarity: float | None
     split: str | None
     copies: int | None
     lines: list[str]
@@ -47,20 +57,29 @@ def explain(root: str | Path, document_id: str) -> Decisions:
     if row is None:
         raise UsageError(f"{file} of '{slug}' had no document on line {line:,} when duplicates were sought")
     found = table.rows(range(row, row + 1)).to_pylist()[0]
-    reason = REASONS[found["reason"]]
-    stays = table.rows(range(found["cluster"], found["cluster"] + 1)).to_pylist()[0]
-    split, copies = _planned(root, slug, file, line) if reason == "kept" else (None, None)
+    first = table.rows(range(found["cluster"], found["cluster"] + 1)).to_pylist()[0]
+    split, copies = _planned(root, slug, file, line) if found["kept"] else (None, None)
     decided: dict[str, Any] = {
         "document": document_id,
         "bytes": found["bytes"],
-        "kept": reason == "kept",
-        "reason": reason,
-        "cluster": _name(table.header, stays),
-        "cluster_documents": _members(table, found["cluster"]),
+        "kept": found["kept"],
+        "reason": REASONS[found["reason"]],
+        "cluster": _name(table.header, first),
+        **_cluster(root, found),
+        "preferred": None if row == found["cluster"] else _preferred(table.header, first, found),
+        "similarity": found["similarity"],
         "split": split,
         "copies": copies,
     }
-    return Decisions(**decided, lines=_lines(decided, same_text=found["text_hash"] == stays["text_hash"]))
+    return Decisions(**decided, lines=_lines(decided, same_text=_are_equal(root, found, first)))
+
+
+def _are_equal(root: Path, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the two are exact duplicates, as the stage had to see it."""
+    manifest = read_manifest(root / "dedup")
+    normalized = manifest is not None and manifest.key.parameters.get("exact_on") == "normalized"
+    name = "normalized_hash" if normalized else "text_hash"
+    return bool(one[name] == other[name])
 
 
 def _numbers(components: list[PlanComponent], slug: str, file: str) -> tuple[int, int]:
@@ -90,8 +109,28 @@ def _row(table: TableFile, numbers: tuple[int, int], line: int) -> int | None:
     return rows.start + int(places[0]) if places.size else None
 
 
-def _members(table: TableFile, cluster: int) -> int:
-    return sum(int((some.column("cluster").to_numpy() == cluster).sum()) for _, some in table.groups(["cluster"]))
+def _cluster(root: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """What the table of clusters says; a document without others is in none."""
+    table = open_clusters(root)
+    rows = table.find(cluster=found["cluster"])
+    if not rows:
+        return {"cluster_documents": 1, "cluster_bytes": found["bytes"], "least_similarity": None}
+    cluster = table.rows(rows).to_pylist()[0]
+    return {
+        "cluster_documents": cluster["documents"],
+        "cluster_bytes": cluster["bytes"],
+        "least_similarity": cluster["similarity"],
+    }
+
+
+def _preferred(components: list[PlanComponent], first: dict[str, Any], other: dict[str, Any]) -> str:
+    """Why the first was preferred to the other: what of component, length and id decides between them."""
+    if first["component"] != other["component"]:
+        one, two = (components[row["component"]].slug for row in (first, other))
+        return f"{one} comes before {two}"
+    if first["bytes"] != other["bytes"]:
+        return f"it is longer, {first['bytes']:,} bytes"
+    return "it has the smaller id"
 
 
 def _name(components: list[PlanComponent], row: dict[str, Any]) -> str:
@@ -116,14 +155,31 @@ def _planned(root: Path, slug: str, file: str, line: int) -> tuple[str | None, i
 
 def _lines(decided: dict[str, Any], *, same_text: bool) -> list[str]:
     lines = [f"{decided['document']}: {decided['bytes']:,} bytes of text"]
-    if not decided["kept"]:
-        exact = decided["reason"] == "exact duplicate"
-        # Its twin went too, both for a third document that is only like them.
-        of = "a near duplicate of " if exact and not same_text else ""
-        return [*lines, f"dedup: removed as {decided['reason']} of {of}{decided['cluster']}"]
     others = decided["cluster_documents"] - 1
-    lines.append("dedup: kept" + (f", before {others:,} duplicates of it" if others else ", no duplicates"))
+    if not decided["kept"]:
+        # Its twin went too, both for a third document that is only like them.
+        of = "a near duplicate of " if decided["reason"] == _EXACT and not same_text else ""
+        what = f" of {of}{decided['cluster']}" if decided["preferred"] else ""
+        lines.append(f"dedup: removed as {decided['reason']}{what}")
+        if decided["preferred"]:
+            lines.append(f"dedup: that one stays because {decided['preferred']}; {_evidence(decided)}")
+        return lines
+    lines.append(f"dedup: kept, before {others:,} duplicates of it" if others else "dedup: kept, no duplicates")
+    if others:
+        least = decided["least_similarity"]
+        like = "" if least is None else f", the least similar of them {least:.3f}"
+        lines.append(f"dedup: first of {_members(decided)} by component, length and id{like}")
     if decided["split"] is None:
         return [*lines, "build: not run since deduplication"]
     copies = "1 copy" if decided["copies"] == 1 else f"{decided['copies']} copies"
     return [*lines, f"build: split {decided['split']}, {copies}"]
+
+
+def _members(decided: dict[str, Any]) -> str:
+    return f"{decided['cluster_documents']:,} documents of {decided['cluster_bytes']:,} bytes"
+
+
+def _evidence(decided: dict[str, Any]) -> str:
+    similarity = decided["similarity"]
+    how = "" if similarity is None else f"similarity {similarity:.3f}, "
+    return f"{how}a cluster of {_members(decided)}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pile_toolkit.core.components import downloaded_slugs
 from pile_toolkit.core.errors import UsageError
 from pipelines.catalog import components, select
+from pipelines.dedup.settings import resolve
 from pipelines.sources import parse_sources
 from pipelines.weights import resolve_weights
 from tokenizer.layout import smallest_vocab_size
@@ -45,10 +46,7 @@ def _check_numbers(config: RunConfig) -> None:
             f"need {smallest:,}",
             hint="vocab_size = 50257",
         )
-    if not 0.0 < config.dedup.threshold < 1.0 and config.dedup.method == "minhash":
-        raise UsageError(
-            f"dedup.threshold is {config.dedup.threshold}, it lies between 0 and 1", hint="threshold = 0.8"
-        )
+    resolve(config.dedup)
     if config.train is not None and config.train.steps is not None and config.train.steps < 1:
         raise UsageError(f"train.steps is {config.train.steps}, at least one is needed", hint="steps = 100")
 

@@ -15,6 +15,7 @@ import msgspec
 
 from pile_toolkit.chain.config import RESOLVED
 from pile_toolkit.core.errors import PileError
+from pipelines.dedup.settings import command_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -85,8 +86,7 @@ def _remedy_of(root: Path, folder: Path, manifest: Manifest, known: Mapping[str,
         case "download":
             return _download(root, folder, manifest)
         case "dedup":
-            names = ("method", "threshold", "num_perm") if parameters["method"] == "minhash" else ("method",)
-            return _command(root, "dedup", *_options(parameters, names))
+            return _command(root, "dedup", *command_options(parameters))
         case "build" | "corpus":
             return _build(root, known)
         case "tokenizer":

@@ -1,4 +1,4 @@
-"""`pile components | download | dedup | build | why`: from sources to the plan and the corpus."""
+"""`pile components | download | build`: from sources to the plan and the corpus."""
 
 from __future__ import annotations
 
@@ -155,49 +155,6 @@ def _show_download(result: Any) -> None:
 
 @click.command()
 @click.option(
-    "--method",
-    default="exact",
-    show_default=True,
-    type=click.Choice(["none", "exact", "minhash"]),
-    help="What counts as a duplicate.",
-)
-@click.option("--threshold", default=0.8, show_default=True, help="minhash: Jaccard similarity of 5-word shingles.")
-@click.option("--num-perm", default=128, show_default=True, help="minhash: length of a signature.")
-@stage_options
-def dedup(
-    method: Any, threshold: float, num_perm: int, root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool
-) -> None:
-    """Decide which documents are kept; of equal ones the first in catalog order stays."""
-    from pipelines.dedup import dedup as library
-
-    if dry_run:
-        parameters = {"method": method, "threshold": threshold, "num_perm": num_perm}
-        return print_dry_run("dedup", root / "dedup", parameters, as_json=as_json)
-    with writing(root):
-        result = library(
-            root,
-            method=method,
-            threshold=threshold,
-            num_perm=num_perm,
-            jobs=jobs,
-            scheduler=scheduler,
-            reporter=reporter(),
-        )
-    return print_result(result, as_json=as_json, show=_show_dedup)
-
-
-def _show_dedup(result: Any) -> None:
-    rows = [
-        (slug, f"{row.documents:,}", f"{row.kept:,}", f"{row.exact:,}", f"{row.near:,}")
-        for slug, row in result.components.items()
-    ]
-    print_table(["component", ">documents", ">kept", ">exact duplicates", ">near duplicates"], rows)
-    share = percent(result.removed, result.documents)
-    click.echo(f"{result.kept:,} of {result.documents:,} documents kept, {result.removed:,} removed ({share})")
-
-
-@click.command()
-@click.option(
     "--weights",
     type=TextOrTable(),
     default="pile",
@@ -269,23 +226,3 @@ def _show_build(result: Any) -> None:
     click.echo(f"{result.documents:,} documents, {result.copies:,} copies, {size(result.bytes)} of text")
     if result.without_held_out:
         click.echo(f"without held-out documents: {', '.join(result.without_held_out)}")
-
-
-@click.command()
-@click.argument("document_id")
-@root_option
-@json_option
-@config_option
-def why(document_id: str, root: Path, as_json: bool) -> None:
-    """Every decision taken on one document.
-
-    DOCUMENT_ID is <slug>/<file>:<line>, for example arxiv/00.jsonl.zst:17
-    """
-    from pipelines.why import explain
-
-    print_result(explain(root, document_id), as_json=as_json, show=_show_why)
-
-
-def _show_why(decisions: Any) -> None:
-    for line in decisions.lines:
-        click.echo(line)

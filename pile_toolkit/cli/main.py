@@ -23,7 +23,7 @@ COMMANDS = {
     "plan": ("run", "plan", "Bytes, documents, tokens and disk per stage, before anything runs."),
     "run": ("run", "run", "All stages from one TOML file, in order; run again, it continues."),
     "download": ("data", "download", "Bring components here: from a folder, a URL, hf:// or the built-in sample."),
-    "dedup": ("data", "dedup", "Decide which documents are kept: exact or MinHash deduplication."),
+    "dedup": ("dedup", "dedup", "Decide which documents are kept: exact or MinHash deduplication."),
     "build": ("data", "build", "Weights, held-out splits and order: the plan, and the corpus files."),
     "tokenizer": ("tokenizer", "tokenizer", "Train, use, compare, show, import and export tokenizers."),
     "shards": ("shards", "shards", "Write, mix, index, study, check, import and export token shards."),
@@ -31,7 +31,7 @@ COMMANDS = {
     "export": ("train", "export", "A trained run as a Hugging Face model folder."),
     "report": ("run", "report", "One HTML page about everything in a root folder."),
     "verify": ("run", "verify", "Read every output again and name what no longer matches."),
-    "why": ("data", "why", "Every decision taken on one document."),
+    "why": ("dedup", "why", "Every decision taken on one document."),
     "doctor": ("run", "doctor", "Check Python, CPU, memory, disk, locks, torch and name clashes."),
 }
 

@@ -5,11 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xxhash
-
-from pile_toolkit.core.documents import DocumentWriter
-from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.files import hash_file
-from pile_toolkit.core.seeds import normalized, text_hash
 from pipelines.fingerprints import (
     BATCH_CHARACTERS,
     BATCH_DOCUMENTS,
@@ -17,6 +12,11 @@ from pipelines.fingerprints import (
     gather_rows,
     gather_signatures,
 )
+
+from pile_toolkit.core.documents import DocumentWriter
+from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.files import hash_file
+from pile_toolkit.core.seeds import normalized, text_hash
 from pipelines.minhash import minhash
 
 FILES = {

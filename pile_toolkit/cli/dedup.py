@@ -1,0 +1,140 @@
+"""`pile dedup | why`: which documents stay, and every decision on one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pile_toolkit.cli.options import (
+    config_option,
+    json_option,
+    percent,
+    print_dry_run,
+    print_result,
+    root_option,
+    stage_options,
+    writing,
+)
+from pile_toolkit.core.console import print_table, reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Slugs(click.ParamType):
+    """Names with commas between them; a list of the file of `--config` goes through as it is."""
+
+    name = "slug,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """The names."""
+        return value if isinstance(value, list) else [slug.strip() for slug in value.split(",") if slug.strip()]
+
+
+def _choice(name: str, default: str, choices: list[str], text: str) -> Callable:
+    return click.option(name, default=default, show_default=True, type=click.Choice(choices), help=text)
+
+
+def _flag(name: str, default: bool, text: str) -> Callable:
+    return click.option(f"--{name}/--no-{name}", default=default, show_default=True, help=text)
+
+
+def _number(name: str, default: int | float | None, text: str) -> Callable:
+    kind = float if isinstance(default, float) else int
+    return click.option(name, default=default, show_default=default is not None, type=kind, help=text)
+
+
+_OPTIONS = (
+    _choice("--method", "exact", ["none", "exact", "minhash"], "What counts as a duplicate."),
+    _choice("--exact-on", "text", ["text", "normalized"], "Texts are equal as they stand, or but for case and spaces."),
+    click.option(
+        "--priority", default="", type=Slugs(), help="Components kept before others; the rest in catalog order."
+    ),
+    _number("--threshold", 0.8, "minhash: Jaccard similarity of shingle sets."),
+    _number("--num-perm", 128, "minhash: length of a signature."),
+    _number("--bands", None, "minhash: bands, with --rows; else datasketch's for the threshold."),
+    _number("--rows", None, "minhash: rows of a band."),
+    _choice("--shingle", "words", ["words", "characters"], "minhash: what a shingle is made of."),
+    _number("--shingle-size", 5, "minhash: how many of them."),
+    _choice("--scheme", "affine32", ["affine32", "legacy"], "minhash: datasketch's permutations."),
+    _choice("--hash", "xxh64", ["xxh64", "sha1"], "minhash: of shingles."),
+    _flag("nfc", True, "minhash: texts are in NFC."),
+    _flag("fold-case", True, "minhash: case does not count."),
+    _flag("remove-punctuation", False, "minhash: punctuation and symbols are spaces."),
+    _flag("zero-digits", False, "minhash: every digit is 0."),
+    _flag("fold-spaces", True, "minhash: white space is one space."),
+    _flag("verify", False, "minhash: compare the shingles of candidates, which reads their files again."),
+    click.option("--memory", metavar="SIZE", help="Of all processes, such as 4GiB.  [default: half of the machine's]"),
+)
+
+
+def _dedup_options(command: Callable) -> Callable:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_dedup_options
+@stage_options
+def dedup(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Decide which documents are kept: of a cluster the first component's, then the longest, then the first.
+
+    \b
+    pile dedup                                       equal texts
+    pile dedup --method minhash --threshold 0.7      and similar ones
+    pile dedup --method minhash --verify --memory 4GiB
+    """
+    from pipelines.dedup import dedup as library
+
+    if dry_run:
+        return print_dry_run("dedup", root / "dedup", _parameters(options), as_json=as_json)
+    with writing(root):
+        result = library(root, **options, jobs=jobs, scheduler=scheduler, reporter=reporter())
+    return print_result(result, as_json=as_json, show=_show_dedup)
+
+
+def _parameters(options: dict[str, Any]) -> dict[str, Any]:
+    from pipelines.dedup.settings import dedup_config, resolve
+
+    return resolve(dedup_config(options)).parameters()
+
+
+def _show_dedup(result: Any) -> None:
+    rows = [
+        (slug, f"{row.documents:,}", f"{row.kept:,}", f"{row.exact:,}", f"{row.near:,}")
+        for slug, row in result.components.items()
+    ]
+    print_table(["component", ">documents", ">kept", ">exact duplicates", ">near duplicates"], rows)
+    share = percent(result.removed, result.documents)
+    click.echo(f"{result.kept:,} of {result.documents:,} documents kept, {result.removed:,} removed ({share})")
+    if (found := result.verification) is not None:
+        below = percent(found.share_below_threshold, 1)
+        click.echo(
+            f"{found.failed_pairs:,} pairs refused; of the pairs inside clusters {below} are below the threshold"
+        )
+        if found.capped_members:
+            limit = f"{found.comparisons_per_member} comparisons a member"
+            click.echo(f"{found.capped_members:,} members of {found.capped_buckets:,} buckets left out after {limit}")
+
+
+@click.command()
+@click.argument("document_id")
+@root_option
+@json_option
+@config_option
+def why(document_id: str, root: Path, as_json: bool) -> None:
+    """Every decision taken on one document.
+
+    DOCUMENT_ID is <slug>/<file>:<line>, for example arxiv/00.jsonl.zst:17
+    """
+    from pipelines.why import explain
+
+    print_result(explain(root, document_id), as_json=as_json, show=_show_why)
+
+
+def _show_why(decisions: Any) -> None:
+    for line in decisions.lines:
+        click.echo(line)

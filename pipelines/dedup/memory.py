@@ -1,0 +1,54 @@
+"""What a run may take and what it leaves: the memory of all its processes, the bytes it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pipelines.dedup.fingerprints import ROW_BYTES
+from pipelines.dedup.settings import parse_memory
+
+if TYPE_CHECKING:
+    from pipelines.dedup.settings import Settings
+    from pipelines.lsh.memory import Memory
+
+# Of both tables, compressed: hashes do not become smaller.
+TABLES_BYTES_PER_DOCUMENT = 60
+# An edge is two numbers of 32 bits, and not every second document is in a bucket.
+EDGE_BYTES_PER_HASH = 4
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def run_memory(limit: str | None, *, jobs: int, scheduler: str) -> Memory:
+    """The memory of a run; without a limit half of the machine's, and enough for so many workers.
+
+    Raises UsageError where a given limit is too little for them.
+    """
+    from pipelines.lsh.memory import BASE_BYTES, DASK_BASE_BYTES, MIB, Memory
+
+    if limit is None:
+        base_bytes = BASE_BYTES if scheduler in ("serial", "process") else DASK_BASE_BYTES
+        limit_bytes = max(machine_bytes() // 2, (1 + jobs) * (base_bytes + 64 * MIB))
+    else:
+        limit_bytes = parse_memory(limit)
+    memory = Memory(limit_bytes=limit_bytes, jobs=jobs, scheduler=scheduler)
+    memory.per_worker()
+    return memory
+
+
+def machine_bytes() -> int:
+    """The memory of this machine, or of the container that this process is in."""
+    total = psutil.virtual_memory().total
+    try:
+        return min(total, int(_CONTAINER_LIMIT.read_text()))
+    except (OSError, ValueError):
+        return total
+
+
+def disk_bytes(documents: int, settings: Settings) -> int:
+    """About what the stage writes: tables, fingerprints and what is on the way, without the sets of `--verify`."""
+    hashes = (2 if settings.exact_on else 0) + (settings.bands.bands if settings.bands else 0)
+    stored = ROW_BYTES + 8 * (settings.bands.bands if settings.bands else 0)
+    return documents * (TABLES_BYTES_PER_DOCUMENT + stored + EDGE_BYTES_PER_HASH * hashes)

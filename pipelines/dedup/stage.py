@@ -1,0 +1,165 @@
+"""Components in, keep-list out: which documents stay and why, the same whatever the workers and their order.
+
+Fingerprints of files are kept for the next run (`dedup/fingerprints/`); everything else that is on the way stands in a
+work folder, from which a killed run continues.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pile_toolkit.core.components import ComponentDocuments, read_component
+from pile_toolkit.core.console import SILENT
+from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.lease import holding_root
+from pile_toolkit.core.manifest import StageKey, describe, publish, withdraw
+from pile_toolkit.core.stages import StageResult, finished, stage_result
+from pile_toolkit.core.tasks import Workers, work_folder
+from pipelines.dedup.fingerprints import STORE, fingerprint_all, forget_others, recipe_of
+from pipelines.dedup.memory import disk_bytes, run_memory
+from pipelines.dedup.settings import Method, check_priority, dedup_config, resolve
+from pipelines.download import present_slugs
+from pipelines.keep_list import CLUSTERS_FILE, KEEP_LIST_FILE
+from pipelines.minhash import NUM_PERM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pile_toolkit.core.console import Reporter
+    from pipelines.dedup.settings import Settings
+    from pipelines.lsh.memory import Memory
+
+# Of the tables.
+FORMAT = 3
+
+
+class ComponentDedup(msgspec.Struct, frozen=True, kw_only=True):
+    """Documents of one component, how many went as exact and as near duplicates, and the bytes of their texts."""
+
+    documents: int
+    kept: int
+    exact: int
+    near: int
+    bytes: int
+    kept_bytes: int
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """Pairs that shared a bucket and are not similar; members, and buckets, whose comparisons were cut short.
+
+    `share_below_threshold`: of the pairs inside clusters, which chains join, as far as they were compared.
+    """
+
+    failed_pairs: int
+    comparisons_per_member: int
+    capped_members: int
+    capped_buckets: int
+    pairs_in_clusters: int
+    pairs_compared: int
+    share_below_threshold: float
+
+
+class DedupResult(StageResult, frozen=True, kw_only=True):
+    """`clusters` counts those of at least two documents.
+
+    `shared` says of how many documents of a component another document of the same cluster is in that, or in its own,
+    component, where any is.
+    """
+
+    method: Method
+    documents: int
+    kept: int
+    removed: int
+    clusters: int
+    components: dict[str, ComponentDedup]
+    shared: dict[str, dict[str, int]]
+    verification: Verification | None = None
+
+
+@holding_root
+def dedup(
+    root: str | Path,
+    *,
+    method: Method = "exact",
+    threshold: float = 0.8,
+    num_perm: int = NUM_PERM,
+    jobs: int = 1,
+    scheduler: str = "process",
+    reporter: Reporter = SILENT,
+    **options: Any,
+) -> DedupResult:
+    """Decides which documents of all downloaded components are kept; writes `documents.parquet`, `clusters.parquet`.
+
+    exact: equal texts, by 128-bit hash. minhash: also those that share an LSH bucket at `threshold`, with `verify` only
+    where their shingles are as similar as that. Of a cluster the member of the first component is kept (`priority`,
+    then catalog order), of these the longest, of these the smallest document id. Further `options` are those of
+    `DedupConfig`. Raises UsageError for a bad parameter, too little memory or a root without components.
+    """
+    root, started_at = Path(root), time.time()
+    config = dedup_config({"method": method, "threshold": threshold, "num_perm": num_perm, **options})
+    settings = resolve(config)
+    components = [read_component(root, slug) for slug in present_slugs(root)]
+    if not components:
+        raise UsageError(f"{root} has no components yet", hint=f"pile download --all --from sample: --root {root}")
+    check_priority(settings.priority, [item.slug for item in components])
+    folder = root / "dedup"
+    key = StageKey(
+        stage="dedup",
+        format=FORMAT,
+        inputs={item.slug: item.digest for item in components},
+        parameters=settings.parameters(),
+    )
+    if manifest := finished(folder, key):
+        return stage_result(DedupResult, folder, manifest, up_to_date=True)
+    memory = run_memory(config.memory, jobs=jobs, scheduler=scheduler)
+    withdraw(folder)
+    workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
+    needs_bytes = disk_bytes(sum(item.documents for item in components), settings)
+    with work_folder(folder, key, needs_bytes=needs_bytes) as work:
+        counts = _run(components, settings, folder, work, workers, memory)
+        outputs = [describe(folder, folder / name) for name in (KEEP_LIST_FILE, CLUSTERS_FILE)]
+        manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
+    return stage_result(DedupResult, folder, manifest, up_to_date=False)
+
+
+def _run(
+    components: Sequence[ComponentDocuments],
+    settings: Settings,
+    folder: Path,
+    work: Path,
+    workers: Workers,
+    memory: Memory,
+) -> dict[str, Any]:
+    """Writes the tables into `folder`; returns the counts of the manifest."""
+    stored = fingerprint_all(components, recipe_of(settings), store=folder / STORE, workers=workers)
+    # Of all that follows; loaded here, so that commands which only look at a manifest start at once.
+    from pipelines.dedup.clusters import decide
+    from pipelines.dedup.documents import Documents
+    from pipelines.dedup.output import Tables
+    from pipelines.dedup.verification import count_evidence, find_similarities
+
+    documents = Documents(stored)
+    files = [file for item in components for file in item.files]
+    given = documents, files, settings, priorities(components, settings.priority)
+    fates = decide(*given, work=work, workers=workers, memory=memory)
+    # Here duplicates are decided and nothing is written: `fates.reason` is 0 for each row of `documents` that is kept,
+    # and whatever else removes documents gives them its own reason.
+    similarities, verification = None, None
+    if fates.evidence:
+        similarities = find_similarities(fates.evidence, fates.cluster, workers=workers)
+        verification = count_evidence(fates.evidence, fates.cluster, settings.threshold)
+    counts = Tables(components, documents, fates, similarities).write(folder)
+    forget_others(folder / STORE, stored)
+    return {"method": settings.method, **counts, "verification": verification}
+
+
+def priorities(components: Sequence[ComponentDocuments], priority: Sequence[str]) -> list[int]:
+    """The place of each component among all: those of `priority` first, the others as they come."""
+    slugs = [item.slug for item in components]
+    order = [slug for slug in priority if slug in slugs]
+    order += [slug for slug in slugs if slug not in order]
+    return [order.index(slug) for slug in slugs]
