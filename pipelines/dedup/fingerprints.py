@@ -41,7 +41,7 @@ NEAR_FILE = "near.bands"
 ROW_BYTES = 48 + 16
 # Bound the texts held at a time.
 BATCH_DOCUMENTS = 1024
-BATCH_CHARACTERS = 4 << 20
+BATCH_CHARACTERS = 1 << 20
 _FORMAT = 1
 _UNSAFE = re.compile(r"[^A-Za-z0-9._]")
 _NAME_LENGTH = 60
