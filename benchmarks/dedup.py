@@ -1,4 +1,4 @@
-"""`.jsonl.zst` in, keep-list out: the speed of the whole stage on one core, where its time goes, and its peak of memory.
+"""`.jsonl.zst` in, keep-list out: the speed of the whole stage on one core, where its time goes, its peak of memory.
 
     python benchmarks/dedup.py FOLDER              a folder of `.jsonl.zst` files, or of folders of them
     python benchmarks/dedup.py FOLDER --repeat 5   each method so often, the best counts
@@ -101,7 +101,8 @@ def show(name: str, found: dict[str, Any], text_bytes: int) -> None:
     rest = found["elapsed_s"] - sum(found["phases"].values())
     for label, elapsed_s in {**found["phases"], "tables, joining, counts": rest}.items():
         peak = found["peaks"].get(label, found["peak_bytes"]) / 2**20
-        print(f"    {label}: {elapsed_s:.2f} s, {100 * elapsed_s / found['elapsed_s']:.0f}%, up to here {peak:,.0f} MiB")
+        share = 100 * elapsed_s / found["elapsed_s"]
+        print(f"    {label}: {elapsed_s:.2f} s, {share:.0f}%, up to here {peak:,.0f} MiB")
 
 
 def main() -> int:

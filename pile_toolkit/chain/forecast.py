@@ -23,6 +23,8 @@ from pile_toolkit.core.errors import OutOfSpace
 from pile_toolkit.core.files import existing_parent
 from pile_toolkit.core.manifest import read_manifest
 from pipelines.catalog import select
+from pipelines.dedup.memory import disk_bytes as dedup_disk_bytes
+from pipelines.dedup.settings import parse_memory, resolve
 from pipelines.sources import FolderSource, SampleSource, parse_sources
 from pipelines.weights import resolve_weights
 from shards.format import token_dtype
@@ -40,6 +42,8 @@ TOKENS_PER_BYTE = 0.29335
 COMPRESSED_SHARE = 0.35
 # Columns of a document in the keep-list and in the plan.
 DISK_BYTES_PER_DOCUMENT = 60
+# A shingle is a word and takes 8 bytes: of such text up to 1.4 for each of its bytes.
+SET_BYTES_PER_BYTE = 1.4
 # How much longer than the mean of its component the longest document is taken to be: of real text seen up to 50 times.
 LONGEST_OF_MEAN = 64
 
@@ -195,13 +199,9 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], 
     effective_bytes = sum(row.effective_bytes for row in components)
     copied = config.build.write_corpus
     bounds = memory_bounds(_memory_input(config, root, components), jobs=jobs)
-    signatures = documents * config.dedup.num_perm * 4 if config.dedup.method == "minhash" else 0
     needs = {
         "download": (written_bytes * COMPRESSED_SHARE, bounds["download"]),
-        "dedup": (
-            documents * DISK_BYTES_PER_DOCUMENT + signatures,
-            bounds["dedup, minhash" if signatures else "dedup, exact"],
-        ),
+        "dedup": (_dedup_bytes(config, components), _dedup_memory(config, bounds)),
         "plan": (documents * DISK_BYTES_PER_DOCUMENT, bounds["plan"]),
         # Buckets and files of the corpus stand beside each other until the last is sorted.
         "corpus": (2 * effective_bytes * COMPRESSED_SHARE, bounds["corpus"]) if copied else (0, 0),
@@ -217,6 +217,19 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], 
         )
         for stage, (disk_bytes, memory_bytes) in needs.items()
     ]
+
+
+def _dedup_bytes(config: RunConfig, components: list[ComponentForecast]) -> float:
+    """Tables, fingerprints and what is on the way; the sets of `verify` where all documents were candidates."""
+    settings = resolve(config.dedup)
+    sets = SET_BYTES_PER_BYTE * sum(row.bytes for row in components) if settings.verify else 0
+    return dedup_disk_bytes(sum(row.documents for row in components), settings) + sets
+
+
+def _dedup_memory(config: RunConfig, bounds: Mapping[str, int]) -> int:
+    """What its data needs, or what it was given, if that is less."""
+    bound = bounds["dedup, minhash" if config.dedup.method == "minhash" else "dedup, exact"]
+    return bound if config.dedup.memory is None else min(bound, parse_memory(config.dedup.memory))
 
 
 def _token_bytes(config: RunConfig) -> int:

@@ -23,8 +23,11 @@ PLAIN_BYTES = 64 * _MIB
 TABLES_BYTES = 160 * _MIB
 ENCODER_BYTES = 240 * _MIB
 TORCH_BYTES = 480 * _MIB
-# datasketch and one batch of its table of shingles x permutations.
-SIGNING_BYTES = 200 * _MIB
+# With numba and the kernels that sign and cluster.
+KERNELS_BYTES = 232 * _MIB
+# A batch of texts; of band hashes a block of each band, of which there are fewer than a quarter of the permutations.
+SIGNING_BYTES = 64 * _MIB
+BAND_BLOCK_BYTES = 512 << 10
 # A batch of texts, their ids and the words met before.
 ENCODING_BYTES = 160 * _MIB
 # What merges, and a worker with its table of words before it writes them down.
@@ -43,8 +46,8 @@ TRAINED_FACTOR = 16
 SORTED_COPY_BYTES = 600
 BUCKET_BLOCK_BYTES = 512 << 10
 # Of a document, an entry of the index (a document once per copy), a row of one task's file.
-EXACT_DOCUMENT_BYTES = 260
-LSH_DOCUMENT_BYTES = 5500
+CLUSTERED_DOCUMENT_BYTES = 44
+BUCKETED_DOCUMENT_BYTES = 24
 PLANNED_DOCUMENT_BYTES = 300
 INDEXED_DOCUMENT_BYTES = 80
 INDEXED_COPY_BYTES = 100
@@ -101,16 +104,17 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
     read = LINE_MEMORY_FACTOR * work.longest_bytes
     rows = FILE_ROW_BYTES * work.largest_file_documents
     tables = processes * TABLES_BYTES
-    exact = tables + at_once * (rows + read + NORMALIZED_FACTOR * work.longest_bytes)
-    exact += EXACT_DOCUMENT_BYTES * work.documents
-    signed = at_once * (SIGNING_BYTES + SIGNED_FACTOR * work.longest_bytes)
+    # Less where --memory says so: what finds buckets takes what is there.
+    exact = processes * KERNELS_BYTES + at_once * (SIGNING_BYTES + read + NORMALIZED_FACTOR * work.longest_bytes)
+    exact += (CLUSTERED_DOCUMENT_BYTES + at_once * BUCKETED_DOCUMENT_BYTES) * work.documents
+    signed = at_once * (BAND_BLOCK_BYTES * work.num_perm // 4 + SIGNED_FACTOR * work.longest_bytes)
     assembled = INDEXED_DOCUMENT_BYTES * work.documents + INDEXED_COPY_BYTES * work.copies
     written = processes * ENCODER_BYTES + assembled
     written += at_once * (rows + GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
     return {
         "download": processes * PLAIN_BYTES + at_once * read,
         "dedup, exact": exact,
-        "dedup, minhash": exact + signed + (4 * work.num_perm + LSH_DOCUMENT_BYTES) * work.documents,
+        "dedup, minhash": exact + signed,
         "plan": TABLES_BYTES + PLANNED_DOCUMENT_BYTES * work.documents,
         "corpus": tables + PLANNED_DOCUMENT_BYTES * work.documents + at_once * max(_dealing(work), _sorting(work)),
         "tokenizer": _training(work, jobs if jobs > 1 else 0)

@@ -80,7 +80,7 @@ def decide(
 
 
 def _holding(memory: Memory, held_bytes: int) -> Memory:
-    return dataclasses.replace(memory, held_bytes=held_bytes)
+    return dataclasses.replace(memory, held_bytes=memory.held_bytes + held_bytes)
 
 
 def equal_texts(documents: Documents, *, work: Path, workers: Workers, memory: Memory) -> NDArray:

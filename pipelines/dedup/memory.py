@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 TABLES_BYTES_PER_DOCUMENT = 60
 # An edge is two numbers of 32 bits, and not every second document is in a bucket.
 EDGE_BYTES_PER_HASH = 4
+# What writes tables, and a group of their rows.
+PARENT_BYTES = 64 << 20
+# The texts of a batch and a block of each band; of a longer document ten times its bytes come on top.
+READING_BYTES = 64 << 20
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -26,15 +30,16 @@ def run_memory(limit: str | None, *, jobs: int, scheduler: str) -> Memory:
 
     Raises UsageError where a given limit is too little for them.
     """
-    from pipelines.lsh.memory import BASE_BYTES, DASK_BASE_BYTES, MIB, Memory
+    from pipelines.lsh.memory import BASE_BYTES, DASK_BASE_BYTES, Memory
 
-    if limit is None:
-        base_bytes = BASE_BYTES if scheduler in ("serial", "process") else DASK_BASE_BYTES
-        limit_bytes = max(machine_bytes() // 2, (1 + jobs) * (base_bytes + 64 * MIB))
-    else:
-        limit_bytes = parse_memory(limit)
-    memory = Memory(limit_bytes=limit_bytes, jobs=jobs, scheduler=scheduler)
-    memory.per_worker()
+    dask = scheduler not in ("serial", "process")
+    others = 0 if scheduler == "serial" or (scheduler == "process" and jobs == 1) else jobs
+    base_bytes = DASK_BASE_BYTES if dask else BASE_BYTES
+    least_bytes = (1 + others) * base_bytes + PARENT_BYTES + max(1, others) * READING_BYTES
+    limit_bytes = max(machine_bytes() // 2, least_bytes) if limit is None else parse_memory(limit)
+    memory = Memory(limit_bytes=limit_bytes, jobs=jobs, scheduler=scheduler, held_bytes=PARENT_BYTES)
+    if limit_bytes < least_bytes:
+        raise memory.too_little(least_bytes, jobs=jobs)
     return memory
 
 

@@ -1,11 +1,10 @@
-"""Texts in, shingle hashes, MinHash signatures and band hashes out; signatures in, near-duplicate pairs out.
+"""Texts in, shingle hashes, MinHash signatures and band hashes out.
 
 The definition is that of `docs/formats.md`: signatures are datasketch's for the same 32-bit shingle hashes.
 """
 
 from pipelines.minhash.banding import Bands, band_hashes, bands
 from pipelines.minhash.fingerprint import Fingerprints, fingerprint_texts, minhash, shingle_hashes
-from pipelines.minhash.pairs import join_pairs, near_duplicate_pairs
 from pipelines.minhash.settings import (
     NUM_PERM,
     SCHEME,
@@ -25,8 +24,6 @@ __all__ = [
     "band_hashes",
     "bands",
     "fingerprint_texts",
-    "join_pairs",
     "minhash",
-    "near_duplicate_pairs",
     "shingle_hashes",
 ]

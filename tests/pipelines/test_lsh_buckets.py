@@ -20,7 +20,7 @@ from pipelines.lsh.columns import BandFiles
 from pipelines.lsh.edges import BLOCK_EDGES
 from pipelines.lsh.joining import joined, representatives
 from pipelines.lsh.memory import MIB, Memory
-from pipelines.minhash import bands, join_pairs, minhash
+from pipelines.minhash import bands, minhash
 from tests.pipelines.lsh_twin import Rows, buckets_of, clusters_of, listed, stars_of, write_rows
 
 AMPLE = Memory(limit_bytes=1 << 30)
@@ -145,8 +145,8 @@ def test_the_clusters_of_real_texts_are_those_of_datasketch(minipile, tmp_path):
         lsh.insert(row, sketch)
     rank = np.random.default_rng(2).permutation(len(texts))
     found = find(tmp_path, hashes, [100, len(texts) - 100])
-    expected = join_pairs(len(texts), pairs, rank)
-    assert representatives(found.edges, rank=rank).tolist() == list(expected)
+    expected = clusters_of(len(texts), pairs, rank.tolist())
+    assert representatives(found.edges, rank=rank).tolist() == expected
     assert sum(row != top for row, top in enumerate(expected)) > len(texts) // 10
 
 
@@ -160,8 +160,6 @@ def test_joining_gives_the_member_of_smallest_rank_in_any_order_of_edges(data, d
         blocks = [np.array(part, kind).reshape(-1, 2) for part in (order[:5], order[5:])]
         ranks = None if rank is None else np.array(rank, kind)
         assert joined(documents, blocks, rank=ranks).tolist() == expected
-    if rank is not None and len(set(rank)) == documents:
-        assert list(join_pairs(documents, pairs, rank)) == expected
 
 
 def test_a_long_chain_is_joined():
