@@ -20,8 +20,9 @@ from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifes
 from pile_toolkit.core.plan import PLAN_FILE, SPLITS, PlanHeader, write_plan
 from pile_toolkit.core.seeds import KEY_RANGE, keyed_columns
 from pile_toolkit.core.stages import StageResult, finished, stage_result
-from pile_toolkit.core.tables import hash_columns, integers, joined
+from pile_toolkit.core.tables import arrow_array, hash_array, hash_columns, integers, joined
 from pipelines.corpus import CorpusResult, write_corpus_files
+from pipelines.decontamination.evidence import PIECES_FILE, read_pieces
 from pipelines.download import present_slugs
 from pipelines.keep_list import REASONS, read_keep_list
 from pipelines.weights import copy_keys, exact_copies, resolve_weights
@@ -48,7 +49,10 @@ class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ComponentBuild(msgspec.Struct, frozen=True, kw_only=True):
-    """One component in the plan: kept `documents`, their `copies` over all splits and the `bytes` of these copies."""
+    """One component in the plan: kept `documents`, their `copies` over all splits and the `bytes` of these copies.
+
+    Each piece of a document that was cut has copies of its own.
+    """
 
     documents: int
     copies: int
@@ -106,7 +110,8 @@ def build(
     if manifest is None:
         components, keep_list = read_keep_list(root)
         epochs = {component.slug: epochs[component.slug] for component in components}
-        columns = _plan_columns(keep_list, list(epochs.values()), seed, val_share, test_share)
+        pieces = _pieces(root)
+        columns = _plan_columns(keep_list, pieces, list(epochs.values()), seed, val_share, test_share)
         counts = _counts(columns, epochs)
         _refuse_empty_splits(counts, val_share, test_share)
         withdraw(folder)
@@ -146,13 +151,19 @@ def _current_dedup(root: Path) -> str:
 
 
 def _plan_columns(
-    keep_list: pa.Table, epochs: list[float], seed: int, val_share: float, test_share: float
+    keep_list: pa.Table,
+    pieces: pa.Table | None,
+    epochs: list[float],
+    seed: int,
+    val_share: float,
+    test_share: float,
 ) -> dict[str, Any]:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kept = keep_list.filter(pc.equal(keep_list.column("reason"), REASONS.index("kept")))
+    stays = pc.equal(keep_list.column("reason"), REASONS.index("kept"))
+    kept = keep_list.filter(stays)
     component = integers(joined(kept, "component"))
     hashes = hash_columns(kept, "text_hash")
     split = assign_splits(hash_columns(kept, "normalized_hash"), seed, val_share, test_share)
@@ -165,7 +176,7 @@ def _plan_columns(
         if weight > 0:
             copies[(component == number) & (split != SPLITS.index("train"))] = 1
     whole_document = pa.nulls(len(kept), pa.uint64())
-    return {
+    columns = {
         **{name: joined(kept, name) for name in ("component", "file", "line", "bytes", "text_hash")},
         "piece_start": whole_document,
         "piece_end": whole_document,
@@ -173,6 +184,44 @@ def _plan_columns(
         "copies": copies,
         "ordinal": ordinal,
     }
+    return columns if pieces is None or not len(pieces) else _in_pieces(columns, pieces, np.flatnonzero(stays))
+
+
+def _pieces(root: Path) -> pa.Table | None:
+    """The pieces of documents that were cut; None where deduplication cut none."""
+    manifest = read_manifest(root / "dedup")
+    # By the manifest: a file of an earlier deduplication may still lie there.
+    written = manifest is not None and any(output.path == PIECES_FILE for output in manifest.outputs)
+    return read_pieces(root) if written else None
+
+
+def _in_pieces(columns: dict[str, Any], pieces: pa.Table, kept_rows: np.ndarray) -> dict[str, Any]:
+    """The plan of documents, each of `kept_rows` of the keep-list, as a plan of pieces.
+
+    Split and copies are those of the document; the ordinal, which tells apart what has one hash, is the piece's own.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    of_piece = np.searchsorted(kept_rows, integers(joined(pieces, "row")))
+    rows_of = np.ones(len(kept_rows), np.int64)
+    np.add.at(rows_of, of_piece, 1)
+    rows_of[np.unique(of_piece)] -= 1
+    document = np.repeat(np.arange(len(kept_rows)), rows_of)
+    cut = np.isin(document, of_piece)
+    take = arrow_array(document)
+    planned = {
+        name: column[document] if isinstance(column, np.ndarray) else column.take(take)
+        for name, column in columns.items()
+    }
+    for name in ("piece_start", "piece_end"):
+        values = np.zeros(len(document), np.uint64)
+        values[cut] = integers(joined(pieces, name))
+        planned[name] = pa.array(values, mask=~cut)
+    sizes = integers(planned["bytes"]).copy()
+    sizes[cut] = integers(joined(pieces, "bytes"))
+    hashes = hash_array(planned["text_hash"])
+    return {**planned, "bytes": arrow_array(sizes), "ordinal": ordinals(hashes)}
 
 
 def assign_splits(normalized_hashes: np.ndarray, seed: int, val_share: float, test_share: float) -> np.ndarray:
@@ -207,20 +256,26 @@ def _counts(columns: dict[str, Any], epochs: dict[str, float]) -> dict[str, Any]
 
     component, split = integers(columns["component"]), columns["split"]
     copies = columns["copies"].astype(np.int64)
+    # Of a document in pieces the first one stands for it.
+    first = np.zeros(len(copies), bool)
+    first[:1] = True
+    for place in (integers(columns[name]) for name in ("component", "file", "line")):
+        first[1:] |= place[1:] != place[:-1]
     copied_bytes = integers(columns["bytes"]).astype(np.int64) * copies
     table = {}
     for number, (slug, weight) in enumerate(epochs.items()):
         mine = (component == number) & (copies > 0)
-        by_split = {f"{name}_documents": int((mine & (split == index)).sum()) for index, name in enumerate(SPLITS)}
+        whole = mine & first
+        by_split = {f"{name}_documents": int((whole & (split == index)).sum()) for index, name in enumerate(SPLITS)}
         table[slug] = {
-            "documents": int(mine.sum()),
+            "documents": int(whole.sum()),
             "copies": int(copies[mine].sum()),
             "bytes": int(copied_bytes[mine].sum()),
             "epochs": weight,
             **by_split,
         }
     return {
-        "documents": int((copies > 0).sum()),
+        "documents": int(((copies > 0) & first).sum()),
         "copies": int(copies.sum()),
         "bytes": int(copied_bytes.sum()),
         "splits": {name: int(copies[split == index].sum()) for index, name in enumerate(SPLITS)},

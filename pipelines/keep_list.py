@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEEP_LIST_FILE = "documents.parquet"
 CLUSTERS_FILE = "clusters.parquet"
 # The place in this list is the column `reason`.
-REASONS = ("kept", "exact duplicate", "near duplicate")
+REASONS = ("kept", "exact duplicate", "near duplicate", "contaminated")
 # As `pile_toolkit.core.tables` names it.
 _HEADER = b"pile_toolkit.header"
 

@@ -11,6 +11,7 @@ import msgspec
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
 from pile_toolkit.core.plan import SPLITS, Plan
+from pipelines.decontamination.evidence import EVIDENCE_FILE, open_evidence
 from pipelines.keep_list import REASONS, open_clusters, open_keep_list
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 # A file's name may hold anything but a slash.
 _ID = re.compile(r"(?P<slug>[^/]+)/(?P<file>[^/]+):(?P<line>[0-9]+)")
 _EXACT = "exact duplicate"
+
+
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """What a document shares with one record of an evaluation set: n-grams, the first of them and where it stands."""
+
+    set: str
+    line: int
+    field: str
+    ngrams: int
+    start: int
+    end: int
+    ngram: str
 
 
 class Decisions(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +55,8 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
     least_similarity: float | None
     split: str | None
     copies: int | None
+    pieces: int | None
+    contamination: list[Shared]
     lines: list[str]
 
 
@@ -58,7 +73,7 @@ def explain(root: str | Path, document_id: str) -> Decisions:
         raise UsageError(f"{file} of '{slug}' had no document on line {line:,} when duplicates were sought")
     found = table.rows(range(row, row + 1)).to_pylist()[0]
     first = table.rows(range(found["cluster"], found["cluster"] + 1)).to_pylist()[0]
-    split, copies = _planned(root, slug, file, line) if found["kept"] else (None, None)
+    split, copies, pieces = _planned(root, slug, file, line) if found["kept"] else (None, None, None)
     decided: dict[str, Any] = {
         "document": document_id,
         "bytes": found["bytes"],
@@ -70,6 +85,8 @@ def explain(root: str | Path, document_id: str) -> Decisions:
         "similarity": found["similarity"],
         "split": split,
         "copies": copies,
+        "pieces": pieces,
+        "contamination": _shared(root, slug, file, line),
     }
     return Decisions(**decided, lines=_lines(decided, same_text=_are_equal(root, found, first)))
 
@@ -138,24 +155,52 @@ def _name(components: list[PlanComponent], row: dict[str, Any]) -> str:
     return f"{component.slug}/{component.files[row['file']]}:{row['line']}"
 
 
-def _planned(root: Path, slug: str, file: str, line: int) -> tuple[str | None, int | None]:
-    """(split, copies) of a kept document; (None, None) where no plan was built from this very keep-list."""
+def _shared(root: Path, slug: str, file: str, line: int) -> list[Shared]:
+    """What a document shares with evaluation sets, record by record."""
+    import numpy as np
+
+    manifest = read_manifest(root / "dedup")
+    if manifest is None or all(output.path != EVIDENCE_FILE for output in manifest.outputs):
+        return []
+    table = open_evidence(root)
+    component, number = _numbers(table.header, slug, file)
+    rows = table.rows(table.find(component=component, file=number))
+    rows = rows.take(np.flatnonzero(rows.column("line").to_numpy() == line))
+    of_record: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows.to_pylist():
+        of_record.setdefault((row["set"], row["set_line"]), []).append(row)
+    return [
+        Shared(
+            set=name,
+            line=record,
+            ngrams=len(found),
+            **{field: found[0][field] for field in ("field", "start", "end", "ngram")},
+        )
+        for (name, record), found in of_record.items()
+    ]
+
+
+def _planned(root: Path, slug: str, file: str, line: int) -> tuple[str | None, int | None, int | None]:
+    """(split, copies, pieces) of a kept document; nothing known where no plan was built from this very keep-list."""
     import numpy as np
 
     kept, built = read_manifest(root / "dedup"), read_manifest(root / "plan")
     if kept is None or built is None or built.key.inputs.get("dedup") != kept.digest():
-        return None, None
+        return None, None, None
     plan = Plan.read(root)
     part = plan.part(*_numbers(plan.header.components, slug, file))
     places = np.flatnonzero(part.column("line") == line)
     if not places.size:
-        return None, None
-    return SPLITS[part.column("split")[places[0]]], int(part.column("copies")[places[0]])
+        return None, None, None
+    return SPLITS[part.column("split")[places[0]]], int(part.column("copies")[places[0]]), int(places.size)
 
 
 def _lines(decided: dict[str, Any], *, same_text: bool) -> list[str]:
     lines = [f"{decided['document']}: {decided['bytes']:,} bytes of text"]
     others = decided["cluster_documents"] - 1
+    shares = [_passage(shared) for shared in decided["contamination"]]
+    if decided["reason"] == REASONS[3]:
+        return [*lines, "dedup: removed as contaminated", *shares]
     if not decided["kept"]:
         # Its twin went too, both for a third document that is only like them.
         of = "a near duplicate of " if decided["reason"] == _EXACT and not same_text else ""
@@ -169,10 +214,19 @@ def _lines(decided: dict[str, Any], *, same_text: bool) -> list[str]:
         least = decided["least_similarity"]
         like = "" if least is None else f", the least similar of them {least:.3f}"
         lines.append(f"dedup: first of {_members(decided)} by component, length and id{like}")
+    if shares:
+        lines += ["dedup: cut, because it is contaminated", *shares]
     if decided["split"] is None:
         return [*lines, "build: not run since deduplication"]
     copies = "1 copy" if decided["copies"] == 1 else f"{decided['copies']} copies"
-    return [*lines, f"build: split {decided['split']}, {copies}"]
+    pieces = f" of each of {decided['pieces']} pieces" if shares else ""
+    return [*lines, f"build: split {decided['split']}, {copies}{pieces}"]
+
+
+def _passage(shared: Shared) -> str:
+    ngrams = "1 n-gram" if shared.ngrams == 1 else f"{shared.ngrams:,} n-grams"
+    place = f"line {shared.line:,} of {shared.set} ({shared.field})"
+    return f"  {ngrams} of {place}, at characters {shared.start:,} to {shared.end:,} first: {shared.ngram}"
 
 
 def _members(decided: dict[str, Any]) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pile_toolkit.core.components import downloaded_slugs
 from pile_toolkit.core.errors import UsageError
 from pipelines.catalog import components, select
+from pipelines.decontamination import read_evaluation_sets
 from pipelines.dedup.settings import resolve
 from pipelines.sources import parse_sources
 from pipelines.weights import resolve_weights
 from tokenizer.layout import smallest_vocab_size
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pile_toolkit.chain.config import RunConfig
 
 
@@ -47,6 +47,8 @@ def _check_numbers(config: RunConfig) -> None:
             hint="vocab_size = 50257",
         )
     resolve(config.dedup)
+    if config.dedup.against is not None:
+        read_evaluation_sets(Path(config.dedup.against))
     if config.train is not None and config.train.steps is not None and config.train.steps < 1:
         raise UsageError(f"train.steps is {config.train.steps}, at least one is needed", hint="steps = 100")
 

@@ -86,7 +86,7 @@ def _remedy_of(root: Path, folder: Path, manifest: Manifest, known: Mapping[str,
         case "download":
             return _download(root, folder, manifest)
         case "dedup":
-            return _command(root, "dedup", *command_options(parameters))
+            return _command(root, "dedup", *command_options(parameters), *_against(manifest))
         case "build" | "corpus":
             return _build(root, known)
         case "tokenizer":
@@ -129,6 +129,16 @@ def _command(root: Path, *words: str) -> Remedy:
 
 def _options(parameters: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     return [word for name in names for word in (f"--{name.replace('_', '-')}", str(parameters[name]))]
+
+
+def _against(manifest: Manifest) -> list[str]:
+    if (against := manifest.key.parameters.get("against")) is None:
+        return []
+    # The folder is none of the parameters: the same sets may lie elsewhere.
+    words = ["--against", manifest.counts["contamination"]["folder"]]
+    return words + [
+        word for name in ("ngram", "common", "action") for word in (f"--against-{name}", str(against[name]))
+    ]
 
 
 def _download(root: Path, folder: Path, manifest: Manifest) -> Remedy:

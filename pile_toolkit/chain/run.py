@@ -137,7 +137,8 @@ def _of_download(result: Any) -> str:
 
 
 def _of_dedup(result: Any) -> str:
-    return f"{result.method}: {result.kept:,} of {result.documents:,} documents kept"
+    cut = f", {result.contamination.cut:,} of them cut" if result.contamination else ""
+    return f"{result.method}: {result.kept:,} of {result.documents:,} documents kept{cut}"
 
 
 def _of_build(result: Any) -> str:

@@ -45,7 +45,7 @@ class Tables:
         similarities: Sequence[Path] | None,
     ) -> None:
         self._slugs = [item.slug for item in components]
-        self._header = [
+        self.header = [
             PlanComponent(slug=item.slug, files=[file.counts.name for file in item.files]) for item in components
         ]
         self._documents, self._fates, self._similarities = documents, fates, similarities
@@ -55,9 +55,9 @@ class Tables:
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Writes both tables into `folder`; returns the counts of the manifest."""
-        write_rows(folder / KEEP_LIST_FILE, schema(), self._rows(), self._header)
+        write_rows(folder / KEEP_LIST_FILE, schema(), self._rows(), self.header)
         clusters, shared = self._clusters()
-        write_rows(folder / CLUSTERS_FILE, clusters_schema(), _columns(clusters), self._header)
+        write_rows(folder / CLUSTERS_FILE, clusters_schema(), _columns(clusters), self.header)
         return self._counts(len(clusters.rows), shared)
 
     def _rows(self) -> Iterator[dict[str, NDArray]]:
@@ -119,7 +119,7 @@ class Tables:
             by_reason = self._counted[number].tolist()
             table[slug] = {
                 "documents": sum(by_reason),
-                **dict(zip(("kept", "exact", "near"), by_reason, strict=False)),
+                **dict(zip(("kept", "exact", "near", "contaminated"), by_reason, strict=True)),
                 "bytes": int(self._bytes[number].sum()),
                 "kept_bytes": int(self._bytes[number, 0]),
             }

@@ -10,6 +10,7 @@ import msgspec
 from pile_toolkit.core.config import convert
 from pile_toolkit.core.errors import UsageError
 from pipelines.catalog import components
+from pipelines.decontamination.settings import COMMON_DOCUMENTS, NGRAM_WORDS, Action, Against
 from pipelines.minhash import NUM_PERM, SCHEME, SHINGLE_WORDS, SIGNATURE_SEED, Bands, SignatureSettings, bands
 from pipelines.minhash.banding import check_bands
 from pipelines.minhash.settings import Folding, Hash, Scheme, Unit
@@ -32,6 +33,9 @@ class DedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     say how texts are folded are those of `SignatureSettings`. `verify`: a shared bucket counts only where the sets'
     exact similarity reaches `threshold`. `memory`, such as "4GiB", is for all processes together; None: half of what
     the machine has.
+
+    `against`, with any method: a folder of evaluation sets, with which kept documents may share no `against_ngram`
+    words in a row, unless more than `against_common` documents do.
     """
 
     method: Method = "exact"
@@ -52,6 +56,10 @@ class DedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fold_spaces: bool = True
     verify: bool = False
     memory: str | None = None
+    against: str | None = None
+    against_ngram: int = NGRAM_WORDS
+    against_common: int = COMMON_DOCUMENTS
+    against_action: Action = "cut"
 
 
 class Settings(NamedTuple):
@@ -64,9 +72,10 @@ class Settings(NamedTuple):
     bands: Bands | None
     threshold: float
     verify: bool
+    against: Against | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """All that the output depends on, for the stage's key."""
+        """All that the duplicates depend on, for the stage's key."""
         found: dict[str, Any] = {"method": self.method}
         if self.method == "none":
             return found
@@ -104,7 +113,12 @@ def resolve(config: DedupConfig) -> Settings:
         bands=chosen,
         threshold=config.threshold,
         verify=config.verify and signature is not None,
+        against=None if config.against is None else _against(config),
     )
+
+
+def _against(config: DedupConfig) -> Against:
+    return Against(ngram=config.against_ngram, common=config.against_common, action=config.against_action)
 
 
 def _signature(config: DedupConfig) -> SignatureSettings:

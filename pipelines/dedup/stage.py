@@ -19,18 +19,19 @@ from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import StageKey, describe, publish, withdraw
 from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tasks import Workers, work_folder
+from pipelines.decontamination import ContaminationCounts, against_parameters, decontaminate, remove_tables
 from pipelines.dedup.fingerprints import STORE, fingerprint_all, forget_others, recipe_of
 from pipelines.dedup.memory import disk_bytes, run_memory
 from pipelines.dedup.settings import Method, check_priority, dedup_config, resolve
 from pipelines.download import present_slugs
-from pipelines.keep_list import CLUSTERS_FILE, KEEP_LIST_FILE
+from pipelines.keep_list import CLUSTERS_FILE, KEEP_LIST_FILE, REASONS
 from pipelines.minhash import NUM_PERM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pile_toolkit.core.console import Reporter
-    from pipelines.dedup.settings import Settings
+    from pipelines.dedup.settings import DedupConfig, Settings
     from pipelines.lsh.memory import Memory
 
 # Of the tables.
@@ -38,12 +39,13 @@ FORMAT = 3
 
 
 class ComponentDedup(msgspec.Struct, frozen=True, kw_only=True):
-    """Documents of one component, how many went as exact and as near duplicates, and the bytes of their texts."""
+    """Documents of one component, how many went as exact and near duplicates and as contaminated, and their bytes."""
 
     documents: int
     kept: int
     exact: int
     near: int
+    contaminated: int = 0
     bytes: int
     kept_bytes: int
 
@@ -78,6 +80,7 @@ class DedupResult(StageResult, frozen=True, kw_only=True):
     components: dict[str, ComponentDedup]
     shared: dict[str, dict[str, int]]
     verification: Verification | None = None
+    contamination: ContaminationCounts | None = None
 
 
 @holding_root
@@ -90,17 +93,20 @@ def dedup(
     jobs: int = 1,
     scheduler: str = "process",
     reporter: Reporter = SILENT,
+    against: str | Path | None = None,
     **options: Any,
 ) -> DedupResult:
     """Decides which documents of all downloaded components are kept; writes `documents.parquet`, `clusters.parquet`.
 
     exact: equal texts, by 128-bit hash. minhash: also those that share an LSH bucket at `threshold`, with `verify` only
     where their shingles are as similar as that. Of a cluster the member of the first component is kept (`priority`,
-    then catalog order), of these the longest, of these the smallest document id. Further `options` are those of
-    `DedupConfig`. Raises UsageError for a bad parameter, too little memory or a root without components.
+    then catalog order), of these the longest, of these the smallest document id. What is kept is searched for n-grams
+    of the evaluation sets in the folder `against`. Further `options` are those of `DedupConfig`. Raises UsageError for
+    a bad parameter, too little memory or a root without components.
     """
     root, started_at = Path(root), time.time()
-    config = dedup_config({"method": method, "threshold": threshold, "num_perm": num_perm, **options})
+    given = {"method": method, "threshold": threshold, "num_perm": num_perm, **options}
+    config = dedup_config(given if against is None else {**given, "against": str(against)})
     settings = resolve(config)
     components = [read_component(root, slug) for slug in present_slugs(root)]
     if not components:
@@ -111,30 +117,40 @@ def dedup(
         stage="dedup",
         format=FORMAT,
         inputs={item.slug: item.digest for item in components},
-        parameters=settings.parameters(),
+        parameters=parameters_of(config, settings),
     )
     if manifest := finished(folder, key):
         return stage_result(DedupResult, folder, manifest, up_to_date=True)
     memory = run_memory(config.memory, jobs=jobs, scheduler=scheduler)
     withdraw(folder)
+    remove_tables(folder)
     workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
     needs_bytes = disk_bytes(sum(item.documents for item in components), settings)
     with work_folder(folder, key, needs_bytes=needs_bytes) as work:
-        counts = _run(components, settings, folder, work, workers, memory)
-        outputs = [describe(folder, folder / name) for name in (KEEP_LIST_FILE, CLUSTERS_FILE)]
+        counts, written = _run(components, config, settings, folder, work, workers, memory)
+        outputs = [describe(folder, path) for path in written]
         manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     return stage_result(DedupResult, folder, manifest, up_to_date=False)
 
 
+def parameters_of(config: DedupConfig, settings: Settings) -> dict[str, Any]:
+    """All that the output depends on beside the documents, for the stage's key; reads the evaluation sets."""
+    found = settings.parameters()
+    if config.against is not None and settings.against is not None:
+        found["against"] = against_parameters(config.against, settings.against)
+    return found
+
+
 def _run(
     components: Sequence[ComponentDocuments],
+    config: DedupConfig,
     settings: Settings,
     folder: Path,
     work: Path,
     workers: Workers,
     memory: Memory,
-) -> dict[str, Any]:
-    """Writes the tables into `folder`; returns the counts of the manifest."""
+) -> tuple[dict[str, Any], list[Path]]:
+    """Writes the tables into `folder`; returns the counts of the manifest, and the tables."""
     stored = fingerprint_all(components, recipe_of(settings), store=folder / STORE, workers=workers)
     # Of all that follows; loaded here, so that commands which only look at a manifest start at once.
     from pipelines.dedup.clusters import decide
@@ -146,15 +162,24 @@ def _run(
     files = [file for item in components for file in item.files]
     given = documents, files, settings, priorities(components, settings.priority)
     fates = decide(*given, work=work, workers=workers, memory=memory)
-    # Here duplicates are decided and nothing is written: `fates.reason` is 0 for each row of `documents` that is kept,
-    # and whatever else removes documents gives them its own reason.
+    contamination = None
+    if config.against is not None and settings.against is not None:
+        contamination = decontaminate(
+            components, fates.reason == 0, against=config.against, settings=settings.against, work=work, workers=workers
+        )
+        fates.reason[contamination.dropped] = REASONS.index("contaminated")
     similarities, verification = None, None
     if fates.evidence:
         similarities = find_similarities(fates.evidence, fates.cluster, workers=workers)
         verification = count_evidence(fates.evidence, fates.cluster, settings.threshold)
-    counts = Tables(components, documents, fates, similarities).write(folder)
+    tables = Tables(components, documents, fates, similarities)
+    counts = {"method": settings.method, **tables.write(folder), "verification": verification}
+    written = [folder / name for name in (KEEP_LIST_FILE, CLUSTERS_FILE)]
+    if contamination is not None:
+        counts["contamination"] = msgspec.to_builtins(contamination.counts)
+        written += contamination.write(folder, tables.header)
     forget_others(folder / STORE, stored)
-    return {"method": settings.method, **counts, "verification": verification}
+    return counts, written
 
 
 def priorities(components: Sequence[ComponentDocuments], priority: Sequence[str]) -> list[int]:

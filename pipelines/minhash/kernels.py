@@ -73,7 +73,7 @@ def _note(text, room, number, start, end):
 
 
 @kernel
-def _find_words(text, at, stop, room, count):
+def find_words(text, at, stop, room, count):
     """Notes the words from `at` on, where one starts, behind the `count` that are there.
 
     Returns how many there are then, and where the next one starts.
@@ -109,7 +109,8 @@ def _find_characters(text, at, stop, room, count):
 
 
 @kernel
-def _hash_units(text, room, first, end):
+def hash_units(text, room, first, end):
+    """XXH64 of the noted units from `first` to `end`."""
     for number in range(first, end, WORDS):
         xxh64_of_words(room.low, room.high, room.lengths, room.hashes, number)
     for number in range(first, end):
@@ -133,7 +134,8 @@ def _hash_shingles(room, units, count, size):
 
 
 @kernel
-def _keep_last(room, count, kept):
+def keep_last(room, count, kept):
+    """The last `kept` of `count` units become the first ones."""
     for number in range(kept):
         room.starts[number] = room.starts[count - kept + number]
         room.lengths[number] = room.lengths[count - kept + number]
@@ -147,7 +149,7 @@ def _next_shingles(text, at, stop, words, size, sha1, room, kept, begun):
     `begun`: whether the text had shingles before; else all of a text that is shorter than a shingle is one.
     """
     if words:
-        units, at = _find_words(text, at, stop, room, kept)
+        units, at = find_words(text, at, stop, room, kept)
     else:
         units, at = _find_characters(text, at, stop, room, kept)
     count = units - size + 1
@@ -160,10 +162,10 @@ def _next_shingles(text, at, stop, words, size, sha1, room, kept, begun):
             length = room.starts[last] + np.int64(room.lengths[last]) - room.starts[number]
             room.shingles[number] = sha1_32(text, room.starts[number], length, room.words)
     else:
-        _hash_units(text, room, kept, units)
+        hash_units(text, room, kept, units)
         _hash_shingles(room, units, count, size)
     kept = min(size - 1, units)
-    _keep_last(room, units, kept)
+    keep_last(room, units, kept)
     return count, at, kept
 
 
