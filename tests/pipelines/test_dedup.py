@@ -1,124 +1,151 @@
-"""Which documents stay is what a slow reading of the definition says, whatever the workers and interruptions."""
+"""Which documents stay is what a slow reading of the definition says, whatever the parameters."""
 
 from __future__ import annotations
 
 import json
+import random
 import unicodedata
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import xxhash
-from datasketch import MinHash, MinHashLSH
+from datasketch import MinHashLSH
 
-from pile_toolkit.core.components import read_component
-from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.manifest import MANIFEST
-from pile_toolkit.core.tasks import RESULT, WORK_PREFIX
 from pipelines.dedup import dedup
 from pipelines.download import download
-from pipelines.keep_list import KEEP_LIST_FILE, REASONS, read_keep_list
-from pipelines.minhash import shingle_hashes
+from pipelines.keep_list import CLUSTERS_FILE, KEEP_LIST_FILE, REASONS, read_keep_list
+from pipelines.minhash import SignatureSettings, shingle_hashes
+from tests.pipelines.dedup_twin import all_documents, cluster_rows, decided, shared, table_rows
+from tests.pipelines.minhash_twin import signature
 
 NEAR_TEXT = " ".join(f"w{number}" for number in range(300))
+SLUGS = ["pile-cc", "arxiv", "enron-emails"]
+WAYS = {
+    "none": {"method": "none"},
+    "exact": {"method": "exact"},
+    "exact, normalized": {"method": "exact", "exact_on": "normalized", "priority": ["enron-emails", "arxiv"]},
+    "minhash": {"method": "minhash"},
+    "verified": {"method": "minhash", "verify": True},
+    "verified, loose bands": {"method": "minhash", "verify": True, "bands": 64, "rows": 1, "threshold": 0.6},
+    "characters": {
+        "method": "minhash",
+        "shingle": "characters",
+        "shingle_size": 9,
+        "fold_spaces": False,
+        "fold_case": False,
+        "exact_on": "normalized",
+        "verify": True,
+        "threshold": 0.7,
+        "num_perm": 64,
+    },
+    "datasketch's": {
+        "method": "minhash",
+        "hash": "sha1",
+        "scheme": "legacy",
+        "shingle_size": 3,
+        "remove_punctuation": True,
+        "zero_digits": True,
+        "threshold": 0.5,
+        "priority": ["arxiv"],
+    },
+}
 
 
-def table_rows(root) -> list[dict]:
-    """The keep-list as dictionaries, with slug and file name in place of numbers and `kept` as a document id."""
-    components, table = read_keep_list(root)
-    rows = table.to_pylist()
-    for row in rows:
-        component = components[row["component"]]
-        row["id"] = f"{component.slug}/{component.files[row['file']]}:{row['line']}"
-    for row in rows:
-        row["kept"] = rows[row["cluster"]]["id"]
-        row["reason"] = REASONS[row["reason"]]
-    return rows
+@pytest.fixture
+def graded_corpus(random_corpus):
+    """The random documents, and texts beside others like them in every degree, which chains connect."""
+
+    def graded(seed: int) -> dict:
+        rng, corpus = random.Random(seed), random_corpus(seed)
+        for number in range(6):
+            words = [f"{rng.choice('lmnpr')}{number} {word}" for word in range(rng.choice((12, 40, 80)))]
+            for _ in range(8):
+                words = words.copy()
+                words[rng.randrange(len(words))] = f"other{rng.randrange(10**6)} word"
+                place = rng.choice([corpus["pile-cc"], corpus["enron-emails"], corpus["arxiv"]["a.jsonl.zst"]])
+                place.append(" ".join(words))
+        return corpus
+
+    return graded
 
 
-def all_documents(root, slugs) -> list[tuple[str, int, str]]:
-    """(document id, number of the component, text) in the order of the components given."""
-    return [
-        (f"{slug}/{file.counts.name}:{document.line}", number, document.text)
-        for number, slug in enumerate(slugs)
-        for file in read_component(root, slug).files
-        for document in read_documents(file.path)
-    ]
+def known_of(similarities: list, rows: list[int]) -> list[float]:
+    return [similarities[row] for row in rows if similarities[row] is not None]
 
 
-def identity(value: int) -> int:
-    return value
-
-
-def bands_of(text: str) -> list[tuple]:
-    sketch = MinHash(num_perm=128, seed=1, hashfunc=identity)
-    for value in set(shingle_hashes(text).tolist()):
-        sketch.update(value)
-    values = sketch.hashvalues.tolist()
-    return [(band, *values[band * 13 : (band + 1) * 13]) for band in range(9)]
-
-
-def decided(documents: list[tuple[str, int, str]], method: str) -> dict[str, tuple[str, str]]:
-    """{id: (id of the kept member, reason)}, by the dictionary of texts and of LSH buckets."""
-    equal: dict[str, set[int]] = {}
-    buckets: dict[tuple, set[int]] = {}
-    for row, (_, _, text) in enumerate(documents):
-        equal.setdefault(text, set()).add(row)
-        for band in bands_of(text) if method == "minhash" else ():
-            buckets.setdefault(band, set()).add(row)
-    cluster = [{row} for row in range(len(documents))]
-    for group in (*equal.values(), *buckets.values()) if method != "none" else ():
-        joined = set().union(*(cluster[row] for row in group))
-        for row in joined:
-            cluster[row] = joined
-
-    def place(row: int) -> tuple[int, int, int]:
-        _, component, text = documents[row]
-        return component, -len(text.encode()), row
-
-    fates = {}
-    for row, (name, _, text) in enumerate(documents):
-        kept = min(cluster[row], key=place)
-        first_equal = min(equal[text], key=place) if method != "none" else row
-        reason = "kept" if kept == row else "exact duplicate" if first_equal != row else "near duplicate"
-        fates[name] = (documents[kept][0], reason)
-    return fates
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("method", ["none", "exact", "minhash"])
-def test_the_keep_list_is_the_one_made_by_plain_dictionaries(make_root, random_corpus, method, seed):
-    root = make_root(random_corpus(seed))
-    result = dedup(root, method=method)
-    documents = all_documents(root, ["pile-cc", "arxiv", "enron-emails"])
-    expected = decided(documents, method)
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_tables_are_those_made_by_plain_dictionaries_and_sets(make_root, graded_corpus, way, seed):
+    root = make_root(graded_corpus(seed))
+    result = dedup(root, **WAYS[way])
+    documents = all_documents(root, SLUGS)
+    expected = decided(documents, SLUGS, **WAYS[way])
     rows = table_rows(root)
-    assert {row["id"]: (row["kept"], row["reason"]) for row in rows} == expected
-    assert [row["id"] for row in rows] == [name for name, _, _ in documents]
-    reasons = [reason for _, reason in expected.values()]
-    assert (result.documents, result.kept) == (len(documents), reasons.count("kept"))
+    assert [row["id"] for row in rows] == [document.id for document in documents]
+    assert [row["cluster"] for row in rows] == expected.cluster
+    assert [row["reason"] for row in rows] == expected.reasons
+    assert [row["kept"] for row in rows] == [reason == "kept" for reason in expected.reasons]
+    assert [row["similarity"] for row in rows] == expected.similarities
+    members: dict[int, list[int]] = {}
+    for row, top in enumerate(expected.cluster):
+        members.setdefault(top, []).append(row)
+    assert cluster_rows(root) == [
+        {
+            "cluster": top,
+            "documents": len(group),
+            "bytes": sum(len(documents[row].text.encode()) for row in group),
+            "kept": 1,
+            "similarity": min(known_of(expected.similarities, group), default=None),
+        }
+        for top, group in sorted(members.items())
+        if len(group) > 1
+    ]
+    assert (result.documents, result.kept) == (len(documents), expected.reasons.count("kept"))
     assert result.removed == result.documents - result.kept
-    assert result.clusters == len({kept for kept, reason in expected.values() if reason != "kept"})
-    for slug, counts in result.components.items():
-        mine = [reason for name, (_, reason) in expected.items() if name.startswith(f"{slug}/")]
-        assert counts.documents == len(mine)
-        found = [counts.kept, counts.exact, counts.near, counts.contaminated]
-        assert found == [mine.count(reason) for reason in REASONS]
+    assert result.clusters == sum(len(group) > 1 for group in members.values())
+    assert result.shared == shared(documents, SLUGS, expected.cluster)
+    for number, slug in enumerate(SLUGS):
+        mine = [row for row, document in enumerate(documents) if document.component == number]
+        sizes = [len(documents[row].text.encode()) for row in mine]
+        reasons = [expected.reasons[row] for row in mine]
+        counts = result.components[slug]
+        assert [counts.kept, counts.exact, counts.near] == [reasons.count(reason) for reason in REASONS]
+        assert (counts.documents, counts.bytes) == (len(mine), sum(sizes))
+        assert counts.kept_bytes == sum(size for size, why in zip(sizes, reasons, strict=True) if why == "kept")
+    assert (result.verification is None) == (expected.counted is None)
+    if result.verification is not None:
+        found = result.verification
+        assert (found.failed_pairs, found.capped_members, found.capped_buckets) == expected.counted
 
 
-def test_the_random_corpora_hold_every_kind_of_fate(make_root, random_corpus):
+def test_the_random_corpora_hold_every_kind_of_fate(make_root, graded_corpus):
     # Without this the comparison above could pass on corpora in which nothing happens.
-    result = dedup(make_root(random_corpus(1)), method="minhash")
+    root = make_root(graded_corpus(1))
+    result = dedup(root, method="minhash")
     assert sum(counts.exact for counts in result.components.values()) >= 3
     assert sum(counts.near for counts in result.components.values()) >= 3
     assert result.kept >= 20
+    assert any(slug != other for slug, row in result.shared.items() for other in row)
+    verified = dedup(root, **WAYS["verified, loose bands"])
+    assert verified.verification.failed_pairs > 10
+    # Edges stand at 0.6 and above; what chains connect may be less similar.
+    assert verified.verification.share_below_threshold > 0
+    assert any(0 < (row["similarity"] or 1) < 0.6 for row in cluster_rows(root))
+
+
+def test_texts_that_share_a_bucket_and_little_else_stay_with_verification(make_root, graded_corpus):
+    root = make_root(graded_corpus(1))
+    loose = {"method": "minhash", "bands": 128, "rows": 1, "threshold": 0.9}
+    assert dedup(root, **loose).kept < dedup(root, **loose, verify=True).kept - 5
 
 
 def test_rows_say_where_a_document_is_how_long_and_what_it_hashes_to(make_root, random_corpus):
     root = make_root(random_corpus(1))
     dedup(root)
-    documents = all_documents(root, ["pile-cc", "arxiv", "enron-emails"])
+    documents = all_documents(root, SLUGS)
     for row, (name, component, text) in zip(table_rows(root), documents, strict=True):
         plain = " ".join(unicodedata.normalize("NFC", text).casefold().split())
         assert (row["id"], row["component"], row["bytes"]) == (name, component, len(text.encode()))
@@ -135,7 +162,7 @@ def test_of_a_cluster_the_first_component_then_the_longest_then_the_smallest_id_
         }
     )
     result = dedup(root, method="minhash")
-    assert {row["kept"] for row in table_rows(root)} == {"github/1.jsonl.zst:2"}
+    assert {row["stays"] for row in table_rows(root)} == {"github/1.jsonl.zst:2"}
     assert [row["reason"] for row in table_rows(root)] == [
         "near duplicate",
         "kept",
@@ -156,7 +183,7 @@ def test_components_without_documents_and_empty_texts_are_deduplicated_too(make_
     assert dedup(root, method="exact").kept == 3
     result = dedup(root, method="minhash")
     assert (result.kept, result.components["arxiv"].documents) == (1, 0)
-    assert table_rows(root)[0]["kept"] == "pile-cc/pile-cc.jsonl.zst:2"
+    assert table_rows(root)[0]["stays"] == "pile-cc/pile-cc.jsonl.zst:2"
 
 
 @pytest.mark.parametrize("batch_edge", [255, 256, 257])
@@ -164,7 +191,12 @@ def test_files_at_the_edge_of_a_batch_of_signatures_are_whole(make_root, batch_e
     texts = [f"document number {number}" for number in range(batch_edge)]
     root = make_root({"arxiv": texts, "github": texts[-1:]})
     assert dedup(root, method="minhash").kept == batch_edge
-    assert table_rows(root)[-1]["kept"] == f"arxiv/arxiv.jsonl.zst:{batch_edge}"
+    assert table_rows(root)[-1]["stays"] == f"arxiv/arxiv.jsonl.zst:{batch_edge}"
+
+
+def bands_of(text: str) -> list[tuple]:
+    values = signature(text, SignatureSettings())
+    return [(band, *values[band * 13 : (band + 1) * 13]) for band in range(9)]
 
 
 def known_pairs(minipile) -> list[tuple[str, str]]:
@@ -183,7 +215,7 @@ def test_known_near_duplicates_are_found_as_often_as_the_s_curve_says(minipile, 
     slugs = sorted({name.partition("/")[0] for pair in pairs for name in pair})
     download(tmp_path, components=slugs, source=str(minipile))
     dedup(tmp_path, method="minhash", threshold=0.8)
-    kept = {row["id"]: row["kept"] for row in table_rows(tmp_path)}
+    kept = {row["id"]: row["stays"] for row in table_rows(tmp_path)}
     wanted = {name for pair in pairs for name in pair}
     texts = {name: text for name, _, text in all_documents(tmp_path, slugs) if name in wanted}
     shingles = {name: set(shingle_hashes(text).tolist()) for name, text in texts.items()}
@@ -211,61 +243,8 @@ def jaccard(one: set, other: set) -> float:
     return len(one & other) / len(one | other)
 
 
-def keep_list_bytes(root) -> tuple[bytes, bytes]:
-    return (root / "dedup" / KEEP_LIST_FILE).read_bytes(), (root / "dedup" / MANIFEST).read_bytes()
-
-
-def test_the_bytes_do_not_depend_on_workers_or_the_root(make_root, random_corpus):
-    expected = None
-    for name, options in {
-        "one": {"jobs": 1},
-        "two": {"jobs": 2},
-        "other": {"jobs": 3, "scheduler": "serial"},
-    }.items():
-        root = make_root(random_corpus(4), name)
-        dedup(root, method="minhash", **options)
-        expected = expected or keep_list_bytes(root)
-        assert keep_list_bytes(root) == expected
-
-
-@pytest.mark.parametrize(("jobs", "reports"), [(1, 1), (1, 3), (2, 2)])
-def test_killing_dedup_midway_gives_the_same_bytes(make_root, random_corpus, run_killed, jobs, reports):
-    undisturbed = make_root(random_corpus(5), "undisturbed")
-    dedup(undisturbed, method="minhash")
-    root = make_root(random_corpus(5), "killed")
-    # An earlier keep-list of other parameters must not pass for this one's.
-    dedup(root, method="exact")
-    assert run_killed(f"dedup({str(root)!r}, method='minhash', jobs={jobs}, reporter=reporter)", reports) == -9
-    assert not (root / "dedup" / MANIFEST).exists()
-    finished = {path.parent.name for path in (root / "dedup").glob(f"{WORK_PREFIX}*/*/{RESULT}")}
-    assert reports <= len(finished) <= 4
-    dedup(root, method="minhash")
-    assert keep_list_bytes(root) == keep_list_bytes(undisturbed)
-    assert sorted(path.name for path in (root / "dedup").iterdir()) == [KEEP_LIST_FILE, MANIFEST, "timings.json"]
-
-
-def test_what_a_killed_run_had_finished_is_not_read_again(make_root, random_corpus, run_killed):
-    root = make_root(random_corpus(5))
-    assert run_killed(f"dedup({str(root)!r}, method='minhash', reporter=reporter)", 2) == -9
-    for task in (root / "dedup").glob(f"{WORK_PREFIX}*/*/{RESULT}"):
-        slug, _, number = task.parent.name.rpartition("-")
-        read_component(root, slug).files[int(number)].path.unlink()
-    assert dedup(root, method="minhash").documents == 60
-
-
-@pytest.mark.parametrize("change", ["changed", "is gone"])
-def test_a_file_that_is_not_the_one_taken_in_is_refused(make_root, write_source, change):
-    # The keep-list would bear the name of contents that it was not made of.
-    root = make_root({"arxiv": ["one", "two"]})
-    source = root.with_name("root-source")
-    if change == "changed":
-        write_source(source, {"arxiv": ["two", "one"]})
-    else:
-        (source / "arxiv.jsonl.zst").unlink()
-    with pytest.raises(UsageError, match=rf"arxiv\.jsonl\.zst {change} since it was downloaded") as error:
-        dedup(root)
-    assert error.value.hint == "pile download again, then pile dedup"
-    assert not (root / "dedup" / MANIFEST).exists()
+def keep_list_bytes(root) -> list[bytes]:
+    return [(root / "dedup" / name).read_bytes() for name in (KEEP_LIST_FILE, CLUSTERS_FILE, MANIFEST)]
 
 
 def test_a_second_run_is_up_to_date_and_another_method_is_not(make_root, random_corpus):
