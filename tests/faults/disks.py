@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.faults.ground import Ground
     from tests.faults.outcome import Outcome
 
-STAGES = (*FOLDERS, "mix", "export")
+STAGES = (*FOLDERS, "mix", "export", "minhash")
 AMPLE_BYTES = 64 << 20
 PAGE_BYTES = 4096
 # Beside its outputs a stage has parts and temporary files; where a draw left room enough, the next has half of it.
@@ -71,6 +71,10 @@ def _stages() -> dict[str, Stage]:
         "train": Stage(writes="root/runs/debug", command="run {full} --root {root}"),
         "report": Stage(writes="root/reports", command="report --root {root}"),
         "mix": Stage(writes="root/mixes/other", command="shards mix other --weights {weights} --root {root}"),
+        "minhash": Stage(
+            writes="root/dedup",
+            command="dedup --method minhash --threshold 0.6 --num-perm 64 --verify --root {root} --jobs 2",
+        ),
         "export": Stage(writes="model", command="export {root}/runs/debug {disk}/model --to hf"),
     }
 

@@ -63,7 +63,7 @@ PREDECESSORS = {
     "train": "shards",
     "report": "train",
 }
-MINHASH = '\n[dedup]\nmethod = "minhash"\nthreshold = 0.6\nnum_perm = 64\n'
+MINHASH = '\n[dedup]\nmethod = "minhash"\nthreshold = 0.6\nnum_perm = 64\nverify = true\n'
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SHARED_STAGES = ("dedup", "corpus", "shards")
 CORRUPT_DATA, OUT_OF_SPACE, INTERRUPTED, TRY_AGAIN = 4, 5, 130, 75
 # The file that is fatal, and the names of the tasks that are at work on it.
-FATAL, FATAL_TASKS = "enron-emails/02.jsonl.zst", r"while working on (\w+-)?enron-emails-2\b"
+FATAL, FATAL_TASKS = "enron-emails/02.jsonl.zst", r"while working on (\w+-)?enron-emails-(2|02\.jsonl\.zst)\b"
 LIMIT_BYTES = 700 << 20
 
 
@@ -48,16 +48,18 @@ def lose_worker(ground: Ground, seed: int) -> Outcome:
 
 def _with_scheduler(scheduler: str, jobs: int) -> Scenario:
     def case(ground: Ground, rng: random.Random) -> str:
+        finished = rng.choice((ground.data, ground.near))
         with scratch(ground) as folder:
-            complete(ground.data, folder / "root", "--scheduler", scheduler, "--jobs", str(jobs))
-        return f"the same bytes from {scheduler} with {jobs} jobs"
+            complete(finished, folder / "root", "--scheduler", scheduler, "--jobs", str(jobs))
+        return f"the same bytes from {scheduler} with {jobs} jobs, {finished.config.stem}"
 
     return case
 
 
 def _with_cluster(ground: Ground, rng: random.Random) -> str:
+    finished = rng.choice((ground.data, ground.near))
     with scratch(ground) as folder, cluster(folder, 2) as there:
-        complete(ground.data, folder / "root", "--scheduler", there.address, "--jobs", "2")
+        complete(finished, folder / "root", "--scheduler", there.address, "--jobs", "2")
     return "the same bytes from a tcp:// scheduler with 2 workers"
 
 

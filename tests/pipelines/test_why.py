@@ -17,9 +17,10 @@ WEIGHTS = {"pile-cc": 1.0, "arxiv": 2.5, "enron-emails": 0.5}
 SHARES = {"val_share": 0.2, "test_share": 0.1, "write_corpus": False}
 
 
-def test_every_document_is_told_what_the_tables_say_of_it(make_root, random_corpus):
+@pytest.mark.parametrize("verify", [False, True])
+def test_every_document_is_told_what_the_tables_say_of_it(make_root, random_corpus, verify):
     root = make_root(random_corpus(2, 100))
-    dedup(root, method="minhash")
+    dedup(root, method="minhash", verify=verify)
     build(root, weights=WEIGHTS, **SHARES)
     components, table = read_keep_list(root)
     rows = table.to_pylist()
@@ -30,6 +31,10 @@ def test_every_document_is_told_what_the_tables_say_of_it(make_root, random_corp
         told = explain(root, document)
         assert (told.document, told.bytes, told.reason) == (document, row["bytes"], REASONS[row["reason"]])
         assert (told.kept, told.cluster) == (row["cluster"] == number, ids[row["cluster"]])
+        members = [other for other in rows if other["cluster"] == row["cluster"]]
+        assert told.cluster_bytes == sum(other["bytes"] for other in members)
+        known = [other["similarity"] for other in members if other["similarity"] is not None]
+        assert (told.similarity, told.least_similarity) == (row["similarity"], min(known, default=None))
         assert told.cluster_documents == sum(other["cluster"] == row["cluster"] for other in rows)
         assert told.kept == (document in planned)
         if told.kept:
@@ -37,7 +42,9 @@ def test_every_document_is_told_what_the_tables_say_of_it(make_root, random_corp
             assert f"build: split {told.split}, " in told.lines[-1]
         else:
             assert (told.split, told.copies) == (None, None)
-            assert told.cluster in told.lines[-1]
+            assert told.cluster in told.lines[-2]
+            assert f"a cluster of {len(members):,} documents of {told.cluster_bytes:,} bytes" in told.lines[-1]
+            assert (f"similarity {told.similarity:.3f}, " in told.lines[-1]) if verify else told.similarity is None
 
 
 def test_an_exact_duplicate_whose_twin_went_too_is_not_called_equal_to_what_stayed(make_root):
@@ -45,12 +52,43 @@ def test_an_exact_duplicate_whose_twin_went_too_is_not_called_equal_to_what_stay
     near = long.replace("w7 ", "W7 ")
     root = make_root({"pile-cc": [long + " end"], "arxiv": [near, near]})
     dedup(root, method="minhash")
-    lines = [explain(root, f"arxiv/arxiv.jsonl.zst:{line}").lines[-1] for line in (1, 2)]
+    lines = [explain(root, f"arxiv/arxiv.jsonl.zst:{line}").lines[-2] for line in (1, 2)]
     kept = "pile-cc/pile-cc.jsonl.zst:1"
     assert sorted(lines) == [
         f"dedup: removed as exact duplicate of a near duplicate of {kept}",
         f"dedup: removed as near duplicate of {kept}",
     ]
+
+
+def test_why_a_document_was_preferred_is_said(make_root):
+    same = " ".join(f"w{number}" for number in range(300))
+    root = make_root({"pile-cc": [same, f"{same} longer"], "arxiv": [f"{same} longest of all", f"{same} longer"]})
+    ids = [
+        "pile-cc/pile-cc.jsonl.zst:1",
+        "pile-cc/pile-cc.jsonl.zst:2",
+        *(f"arxiv/arxiv.jsonl.zst:{n}" for n in (1, 2)),
+    ]
+    dedup(root, method="minhash")
+    size = len(same) + 7
+    first = ["it is longer, " + f"{size:,} bytes", None, *2 * ["pile-cc comes before arxiv"]]
+    assert [explain(root, name).preferred for name in ids] == first
+    assert "that one stays because it is longer" in explain(root, ids[0]).lines[-1]
+    dedup(root, method="minhash", priority=["arxiv"], verify=True)
+    assert explain(root, ids[1]).preferred == "arxiv comes before pile-cc"
+    kept = explain(root, ids[2])
+    assert (kept.similarity, kept.preferred) == (None, None)
+    assert f"first of 4 documents of {kept.cluster_bytes:,} bytes" in kept.lines[-2]
+    assert f"the least similar of them {kept.least_similarity:.3f}" in kept.lines[-2]
+    dedup(root, exact_on="normalized")
+    assert explain(root, ids[3]).lines[1] == f"dedup: removed as exact duplicate of {ids[1]}"
+
+
+def test_of_equal_documents_the_smaller_id_is_said_to_stay(make_root):
+    root = make_root({"arxiv": ["Text", "text"]})
+    dedup(root, exact_on="normalized")
+    told = explain(root, "arxiv/arxiv.jsonl.zst:2")
+    assert told.preferred == "it has the smaller id"
+    assert told.lines[1] == "dedup: removed as exact duplicate of arxiv/arxiv.jsonl.zst:1"
 
 
 def test_a_file_that_came_later_does_not_pass_for_another(make_root, write_source):
