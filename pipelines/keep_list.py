@@ -76,8 +76,11 @@ def write_rows(path: Path, schema: pa.Schema, parts: Iterable[Mapping[str, np.nd
 
     with (
         atomic_path(path) as temporary,
-        # As in `write_table`: the bytes must not depend on the library's own description of the schema.
-        pq.ParquetWriter(temporary, schema, compression="zstd", store_schema=False) as writer,
+        # As in `write_table`: the bytes must not depend on the library's own description of the schema. Dictionaries
+        # of what hardly occurs twice would take 60 MB.
+        pq.ParquetWriter(
+            temporary, schema, compression="zstd", store_schema=False, use_dictionary=["component", "file", "reason"]
+        ) as writer,
     ):
         for group in _groups(parts, GROUP_ROWS):
             arrays = [_array(group[field.name], field.type) for field in schema]

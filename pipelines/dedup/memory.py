@@ -19,7 +19,7 @@ TABLES_BYTES_PER_DOCUMENT = 60
 # An edge is two numbers of 32 bits, and not every second document is in a bucket.
 EDGE_BYTES_PER_HASH = 4
 # What writes tables, and a group of their rows.
-PARENT_BYTES = 64 << 20
+PARENT_BYTES = 96 << 20
 # The texts of a batch and a block of each band; of a longer document ten times its bytes come on top.
 READING_BYTES = 64 << 20
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")

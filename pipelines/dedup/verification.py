@@ -18,6 +18,7 @@ from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.files import atomic_path
 from pile_toolkit.core.tasks import Task, run_tasks
 from pipelines.dedup.fingerprints import BATCH_CHARACTERS, BATCH_DOCUMENTS, refuse_changed
+from pipelines.lsh.arrays import save_array
 from pipelines.lsh.quality import pairs_below
 from pipelines.lsh.sets import SetFiles, write_sets
 from pipelines.lsh.verify import COMPARISONS_PER_MEMBER, verify_edges
@@ -110,8 +111,8 @@ def verify_candidates(
 
 
 def _save(path: Path, array: NDArray) -> None:
-    with atomic_path(path, needs_bytes=array.nbytes) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
+    with atomic_path(path, needs_bytes=array.nbytes) as temporary:
+        save_array(temporary, array)
 
 
 def write_candidates(

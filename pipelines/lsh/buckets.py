@@ -18,6 +18,7 @@ import xxhash
 from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.tasks import Task, run_tasks
 from pipelines.lsh import kernels
+from pipelines.lsh.arrays import save_array
 from pipelines.lsh.columns import BLOCK_DOCUMENTS, BandFiles
 from pipelines.lsh.edges import BLOCK_EDGES, EDGES_FILE, EdgePart, Edges, id_type
 from pipelines.lsh.loading import load_buckets
@@ -212,7 +213,7 @@ def count_spans(folder: Path, paths: Sequence[str], spans: Sequence[Span]) -> No
     for span, found in zip(spans, counts, strict=True):
         for _, hashes in columns.blocks(span.band):
             kernels.count_cells(hashes, np.uint64(span.low), np.uint64(span.shift), found)
-    np.save(folder / COUNTS_FILE, counts, allow_pickle=False)
+    save_array(folder / COUNTS_FILE, counts)
 
 
 def write_edges(

@@ -16,6 +16,7 @@ from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import atomic_path
 from pile_toolkit.core.tasks import Task, run_tasks
 from pipelines.lsh import kernels as grouping
+from pipelines.lsh.arrays import save_array
 from pipelines.lsh.edges import EDGES_FILE, EdgePart, Edges, damaged_edges
 from pipelines.lsh.loading import load_verification
 from pipelines.lsh.memory import MIB
@@ -105,8 +106,8 @@ def millionths(threshold: float) -> int:
 
 def _write_rank(path: Path, rank: NDArray) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path, needs_bytes=rank.nbytes) as temporary, temporary.open("wb") as stream:
-        np.save(stream, rank, allow_pickle=False)
+    with atomic_path(path, needs_bytes=rank.nbytes) as temporary:
+        save_array(temporary, rank)
     return str(path.absolute())
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ from pipelines.dedup.fingerprints import (
 from pipelines.dedup.kernels import count_shared, measure, number_clusters, tally
 from pipelines.dedup.settings import DedupConfig, command_options, dedup_config, parse_memory, resolve
 from pipelines.keep_list import GROUP_ROWS, _groups
+from pipelines.lsh.arrays import save_array
 from pipelines.lsh.columns import BandFiles
 from pipelines.minhash import SignatureSettings, band_hashes, minhash
 from tests.pipelines.lsh_twin import similarity
@@ -176,6 +179,14 @@ def test_rows_come_in_groups_of_one_length_whatever_they_came_in(counts, rows):
     assert [row for group in groups for row in group] == list(range(sum(counts)))
     assert all(len(group) == rows for group in groups[:-1])
     assert GROUP_ROWS == 1 << 17
+
+
+def test_a_full_disk_is_named_as_one_when_an_array_is_written(tmp_path):
+    save_array(tmp_path / "a.npy", np.arange(3))
+    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2]
+    with pytest.raises(OSError, match="No space left") as error:
+        save_array(Path("/dev/full"), np.zeros(1 << 20))
+    assert error.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize(

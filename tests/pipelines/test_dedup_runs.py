@@ -195,7 +195,7 @@ def test_two_files_of_one_content_count_twice(make_root):
     assert result.shared == {"arxiv": {"arxiv": 4, "github": 2}, "github": {"arxiv": 1}}
 
 
-@pytest.mark.parametrize(("jobs", "least"), [(1, 288), (3, 896)])
+@pytest.mark.parametrize(("jobs", "least"), [(1, 320), (3, 928)])
 def test_too_little_memory_is_refused_before_anything_is_touched(make_root, jobs, least):
     root = make_root({"arxiv": ["a"]})
     dedup(root)

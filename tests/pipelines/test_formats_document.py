@@ -158,6 +158,7 @@ def test_the_keep_list_is_the_pages(root, expected):
         assert row["text_hash"] == item.hash
         assert row["normalized_hash"] == xxhash.xxh3_128_digest(item.normalized.encode())
         assert row["cluster"] == expected.kept_row[number]
+        assert (row["kept"], row["similarity"]) == (row["reason"] == 0, None)
         if expected.kept_row[number] == number:
             assert row["reason"] == 0
         elif expected.rows[expected.kept_row[number]].hash == item.hash:
@@ -166,6 +167,44 @@ def test_the_keep_list_is_the_pages(root, expected):
             # One of equal texts that went for a third is the near duplicate, the others are its exact ones.
             twins = [found[twin]["reason"] for twin in first_of[item.hash]]
             assert sorted(twins) == [1] * (len(twins) - 1) + [2]
+
+
+def test_the_table_of_clusters_is_the_pages(root, expected):
+    path = root / "dedup" / "clusters.parquet"
+    assert header_of(path) == header_of(root / "dedup" / "documents.parquet")
+    members: dict[int, list[int]] = defaultdict(list)
+    for number, top in enumerate(expected.kept_row):
+        members[top].append(len(expected.rows[number].text.encode()))
+    assert [tuple(row.values()) for row in pq.read_table(path).to_pylist()] == [
+        (top, len(sizes), sum(sizes), 1, None) for top, sizes in sorted(members.items()) if len(sizes) > 1
+    ]
+
+
+def test_fingerprints_are_the_pages(root, expected):
+    for file in read_manifest(root / "components" / "arxiv").outputs:
+        if not file.path.endswith(".jsonl.zst"):
+            continue
+        data = (root / "components" / "arxiv" / file.path).read_bytes()
+        name = file.path.rpartition("/")[2]
+        (folder,) = (root / "dedup" / "fingerprints").glob(f"arxiv-{name}-{xxhash.xxh3_128_hexdigest(data)}-*")
+        number = expected.files[list(NAMES).index("arxiv")].index(name)
+        rows = [row for row in expected.rows if row.place[:2] == (list(NAMES).index("arxiv"), number)]
+        assert (folder / "rows").read_bytes() == b"".join(
+            struct.pack("<QQ", row.line, len(row.text.encode()))
+            + row.hash
+            + xxhash.xxh3_128_digest(row.normalized.encode())
+            for row in rows
+        )
+        result = json.loads((folder / "result.json").read_bytes())
+        assert result["documents"] == len(rows)
+        hashes = {file: xxhash.xxh3_128_hexdigest((folder / file).read_bytes()) for file in result["hashes"]}
+        assert result["hashes"] == hashes
+        if root.name != "none":
+            written = (folder / "exact.bands").read_bytes()
+            assert struct.unpack("<8sIIQQ", written[:32]) == (b"PILEBAND", 1, 2, len(rows), 2 * len(rows))
+            assert written[32:48].decode() == folder.name[-16:]
+            halves = [row.hash[:8] for row in rows] + [row.hash[8:] for row in rows]
+            assert written[64:] == b"".join(halves)
 
 
 def test_shingle_hashes_are_the_pages(source):
