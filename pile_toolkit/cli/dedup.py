@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pile_toolkit.cli.contamination import against_options, show_contamination
 from pile_toolkit.cli.options import (
     config_option,
     json_option,
@@ -66,19 +67,6 @@ _OPTIONS = (
     _flag("zero-digits", False, "minhash: every digit is 0."),
     _flag("fold-spaces", True, "minhash: white space is one space."),
     _flag("verify", False, "minhash: compare the shingles of candidates, which reads their files again."),
-    click.option(
-        "--against",
-        type=click.Path(file_okay=False),
-        help="Folder of evaluation sets (.jsonl, .jsonl.zst, .json, .txt) that the corpus may not hold.",
-    ),
-    _number("--against-ngram", 13, "Words in a row that may not be shared."),
-    _number("--against-common", 10, "N-grams in more documents than this are phrases and do not count."),
-    _choice(
-        "--against-action",
-        "cut",
-        ["cut", "drop"],
-        "cut: the n-gram and 200 characters on each side go, the pieces stay. drop: the document goes.",
-    ),
     click.option("--memory", metavar="SIZE", help="Of all processes, such as 4GiB.  [default: half of the machine's]"),
 )
 
@@ -91,6 +79,7 @@ def _dedup_options(command: Callable) -> Callable:
 
 @click.command()
 @_dedup_options
+@against_options
 @stage_options
 def dedup(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Decide which documents are kept: of a cluster the first component's, then the longest, then the first.
@@ -135,31 +124,7 @@ def _show_dedup(result: Any) -> None:
             limit = f"{found.comparisons_per_member} comparisons a member"
             click.echo(f"{found.capped_members:,} members of {found.capped_buckets:,} buckets left out after {limit}")
     if result.contamination is not None:
-        _show_contamination(result.contamination)
-
-
-def _show_contamination(found: Any) -> None:
-    sets = [
-        (name, f"{row.records:,}", f"{row.found_ngrams:,}", f"{row.documents:,}", f"{row.characters:,}")
-        for name, row in found.sets.items()
-        if row.documents
-    ]
-    components = [
-        (slug, f"{row.searched:,}", f"{row.dropped:,}", f"{row.cut:,}", f"{row.pieces:,}", f"{row.characters:,}")
-        for slug, row in found.components.items()
-        if row.dropped or row.cut
-    ]
-    click.echo(
-        f"\n{found.documents:,} documents share n-grams with {len(sets):,} of {len(found.sets):,} evaluation sets "
-        f"({found.ngrams:,} n-grams sought, {found.common_ngrams:,} were common): "
-        f"{found.dropped:,} go, {found.cut:,} are cut, {found.characters:,} characters go"
-    )
-    if sets:
-        print_table(["evaluation set", ">records", ">n-grams", ">documents", ">characters"], sets)
-        print_table(["component", ">searched", ">dropped", ">cut", ">pieces", ">characters"], components)
-    too_short = sum(row.too_short for row in found.sets.values())
-    if too_short or found.ignored:
-        click.echo(f"not sought: {too_short:,} records that are too short, {len(found.ignored):,} files of other kinds")
+        show_contamination(result.contamination)
 
 
 @click.command()

@@ -8,10 +8,11 @@ import unicodedata
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.decontamination import Against
+from pipelines.decontamination import spans as spans_of_words
 from pipelines.decontamination.ngrams import open_ngrams, write_ngrams
 from pipelines.decontamination.search import Searcher
 from pipelines.decontamination.spans import word_spans
@@ -21,6 +22,7 @@ AGAINST = Against(ngram=4, shortest=2)
 # Characters that NFC, case folding and the folding of punctuation and white space treat in every way there is: marks in
 # and out of order, Hangul in parts, singletons, a sign that composes out of punctuation, wide and long foldings.
 ODD = [
+    "=\u0338", "e\u0301", "=\u0301\u0338", "\u2000\u0301", "\u1112\u1161\u11ab",
     *"aAeEsß .,-_=<\n\t1²ﬁŉİıſΐΣς", *"\u0301\u0323\u0338\u0345\u0f73", *"\u1100\u1161\u11a8한",
     *"\u2000\u2001\u00a0\u3000",
     *"\u212b\u2126\u0958\u0915\u093c\uf900\u304b\u3099", *"😀Ａ漢。𝐀\U0001d15e\U00010400",
@@ -31,6 +33,7 @@ any_texts = st.one_of(odd_texts, st.text(max_size=30))
 
 @settings(max_examples=400)
 @given(any_texts, st.booleans())
+@example("a=\u0338b <\u0338 c", False)
 def test_every_word_stands_where_it_is_said_to_and_nothing_but_separators_between(text, punctuation):
     spans = word_spans(text, Against(punctuation=punctuation).folding)
     places = list(zip(spans.starts.tolist(), spans.ends.tolist(), strict=True))
@@ -47,7 +50,17 @@ def test_every_word_stands_where_it_is_said_to_and_nothing_but_separators_betwee
     edges = [0, *(edge for place in places for edge in place), len(text)]
     assert edges == sorted(edges)
     assert not any(words(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True))
-    assert [len(text[:at].encode()) for at in range(len(text) + 1)] == spans.byte_at.tolist()
+    places = np.arange(len(text) + 1)
+    assert [len(text[:at].encode()) for at in places] == spans.bytes_before(places).tolist()
+    assert spans.characters == len(text)
+
+
+def test_blocks_meet_without_a_seam(monkeypatch):
+    text = "Straße, e\u0301té 한 \u1112\u1161\u11ab -- 😀\u2000x" * 3
+    whole = word_spans(text, AGAINST.folding)
+    monkeypatch.setattr(spans_of_words, "_BLOCK", 7)
+    found = word_spans(text, AGAINST.folding)
+    assert all(np.array_equal(one, other) for one, other in zip(whole, found, strict=True))
 
 
 def test_a_composed_character_is_never_cut_apart():
@@ -111,7 +124,11 @@ def test_hits_are_those_of_sets_of_tuples(searching, records, documents, noise):
 def test_long_documents_and_long_words_are_searched_from_end_to_end(searching):
     words = [f"w{number}" for number in range(5000)]
     record = "a b c d " + "y" * 500
-    texts = [" ".join([*words, "A b, C d " + "Y" * 500]), "a b c d", " ".join(words[:511] + ["a", "b", "c", "d"] * 600)]
+    texts = [
+        " ".join([*words, "A b, C d " + "Y" * 500]),
+        "a b c d",
+        " ".join(words[:511] + ["a", "b", "c", "d", "e"] * 600),
+    ]
     found = searching([record], texts)
     assert found == expected_hits([record], texts)
     assert len(found) > 600

@@ -112,7 +112,9 @@ def test_the_tables_are_those_made_by_plain_dictionaries_and_sets(make_root, gra
         sizes = [len(documents[row].text.encode()) for row in mine]
         reasons = [expected.reasons[row] for row in mine]
         counts = result.components[slug]
-        assert [counts.kept, counts.exact, counts.near] == [reasons.count(reason) for reason in REASONS]
+        assert [counts.kept, counts.exact, counts.near, counts.contaminated] == [
+            reasons.count(reason) for reason in REASONS
+        ]
         assert (counts.documents, counts.bytes) == (len(mine), sum(sizes))
         assert counts.kept_bytes == sum(size for size, why in zip(sizes, reasons, strict=True) if why == "kept")
     assert (result.verification is None) == (expected.counted is None)
