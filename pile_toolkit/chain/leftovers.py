@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,7 +12,7 @@ import psutil
 from pile_toolkit.chain.remedy import TWIN_SUFFIX
 from pile_toolkit.core.files import TEMPORARY_SUFFIX
 from pile_toolkit.core.lease import living_owner
-from pile_toolkit.core.tasks import WORK_PREFIX
+from pile_toolkit.core.tasks import PARTIAL, WORK_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Folders of the stages, relative to the root: nothing else in it is ever looked into.
 TOPS = ("components", "dedup", "plan", "corpus", "tokenizer", "shards", "mixes", "runs", "reports")
+
+_PARTIAL = re.compile(rf".+{re.escape(PARTIAL)}\d+-[0-9a-f]{{8}}")
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +63,8 @@ def _leftovers(folder: Path) -> Iterator[Path]:
 
 
 def _is_left_over(name: str) -> bool:
-    if name.startswith(WORK_PREFIX):
+    # Tasks are begun in work folders, and in that of the fingerprints, which stays.
+    if name.startswith(WORK_PREFIX) or _PARTIAL.fullmatch(name):
         return True
     if not (name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)):
         return False

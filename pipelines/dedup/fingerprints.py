@@ -20,7 +20,7 @@ from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import hash_file, remove
 from pile_toolkit.core.jsonfile import decode_json
-from pile_toolkit.core.tasks import PARTIAL, RESULT, Task, run_tasks
+from pile_toolkit.core.tasks import RESULT, Task, run_tasks
 from pipelines.minhash import SignatureSettings, fingerprint_texts
 from pipelines.minhash.settings import unicode_version
 
@@ -131,11 +131,6 @@ def forget_others(store: Path, entries: Iterable[Stored]) -> None:
     for path in store.glob("*"):
         if path.name not in kept:
             remove(path)
-
-
-def is_partial(name: str) -> bool:
-    """Whether a folder of the store is what a killed worker had begun."""
-    return PARTIAL in name
 
 
 def fingerprint_file(folder: Path, path: str, file_hash: str, recipe: dict[str, Any]) -> dict[str, Any]:

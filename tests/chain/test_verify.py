@@ -259,11 +259,18 @@ def test_what_killed_writers_left_is_named_with_its_size_and_removed_by_a_repair
     (work / "part").mkdir(parents=True)
     (work / "part" / "rows").write_bytes(bytes(1000))
     temporary.write_bytes(bytes(10))
+    begun = root / "dedup" / "fingerprints" / f"arxiv-a.jsonl.zst-00.partial-{dead.pid}-0123abcd"
+    begun.mkdir(parents=True)
+    (begun / "rows").write_bytes(bytes(30))
     writing = root / "plan" / f".plan.parquet.{os.getpid()}.tmp"
     writing.write_bytes(bytes(20))
     found = verify(root)
     assert found.faults == []
-    assert {(item.path, item.bytes) for item in found.leftovers} == {(str(work), 1000), (str(temporary), 10)}
+    assert {(item.path, item.bytes) for item in found.leftovers} == {
+        (str(work), 1000),
+        (str(temporary), 10),
+        (str(begun), 30),
+    }
     with hold_root(root):
         # Of a run at work nothing is a leftover.
         assert verify(root).leftovers == []

@@ -143,6 +143,14 @@ def test_an_added_component_is_read_and_nothing_else(make_root, random_corpus, t
     assert len(after) == 2 * len(before)
 
 
+def test_a_file_of_the_same_name_with_other_documents_is_read(make_root, write_source):
+    root = make_root({"arxiv": {"a.jsonl.zst": ["x", "y"], "b.jsonl.zst": ["y"]}})
+    assert dedup(root).kept == 2
+    write_source(root.with_name("root-source"), {"arxiv": {"a.jsonl.zst": ["x", "z"]}})
+    download(root, components=["arxiv"], source=str(root.with_name("root-source")))
+    assert dedup(root).kept == 3
+
+
 def test_fingerprints_of_files_that_are_gone_and_of_other_settings_are_forgotten(make_root, random_corpus, tmp_path):
     corpus = random_corpus(7)
     root = make_root(corpus)
