@@ -9,7 +9,7 @@ from pile_toolkit.core.components import downloaded_slugs
 from pile_toolkit.core.errors import UsageError
 from pipelines.catalog import components, select
 from pipelines.decontamination import read_evaluation_sets
-from pipelines.dedup.settings import resolve
+from pipelines.dedup.settings import check_priority, resolve
 from pipelines.sources import parse_sources
 from pipelines.weights import resolve_weights
 from tokenizer.layout import smallest_vocab_size
@@ -46,7 +46,7 @@ def _check_numbers(config: RunConfig) -> None:
             f"need {smallest:,}",
             hint="vocab_size = 50257",
         )
-    resolve(config.dedup)
+    check_priority(resolve(config.dedup).priority, downloaded_slugs(Path(config.root)))
     if config.dedup.against is not None:
         read_evaluation_sets(Path(config.dedup.against))
     if config.train is not None and config.train.steps is not None and config.train.steps < 1:

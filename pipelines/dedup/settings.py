@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from pile_toolkit.core.config import convert
+from pile_toolkit.core.config import convert, nearest
 from pile_toolkit.core.errors import UsageError
 from pipelines.catalog import components
 from pipelines.decontamination.settings import COMMON_DOCUMENTS, NGRAM_WORDS, Action, Against
@@ -144,10 +144,10 @@ def _bands(config: DedupConfig) -> Bands:
 
 def check_priority(priority: Sequence[str], present: Sequence[str]) -> None:
     """Raises UsageError for a slug that neither the catalog nor the root knows."""
-    known = {*present, *(component.slug for component in components())}
+    known = [*(component.slug for component in components()), *present]
     for slug in priority:
         if slug not in known:
-            raise UsageError(f"--priority names '{slug}', which is no component", hint="`pile components` lists them")
+            raise UsageError(f"the priority names '{slug}', which is no component", hint=nearest(slug, known))
 
 
 def parse_memory(text: str) -> int:

@@ -29,7 +29,7 @@ from pipelines.dedup.fingerprints import (
     fingerprint_file,
 )
 from pipelines.dedup.kernels import count_shared, measure, number_clusters, tally
-from pipelines.dedup.settings import DedupConfig, command_options, dedup_config, parse_memory, resolve
+from pipelines.dedup.settings import DedupConfig, check_priority, command_options, dedup_config, parse_memory, resolve
 from pipelines.keep_list import GROUP_ROWS, _groups
 from pipelines.lsh.arrays import save_array
 from pipelines.lsh.columns import BandFiles
@@ -224,6 +224,13 @@ def test_what_no_run_can_do_is_refused(options, fact, hint):
     with pytest.raises(UsageError, match=fact) as error:
         resolve(dedup_config(options))
     assert hint in (error.value.hint or "") + error.value.message
+
+
+def test_a_priority_may_name_what_the_catalog_or_the_root_has():
+    check_priority(["arxiv", "mine"], ["mine"])
+    with pytest.raises(UsageError, match="the priority names 'arxvi', which is no component") as error:
+        check_priority(["arxvi"], ["mine"])
+    assert "arxiv" in error.value.hint
 
 
 @pytest.mark.parametrize(
