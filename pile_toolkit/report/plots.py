@@ -109,6 +109,26 @@ def histogram(
     return _svg(name, height, parts, class_="columns" if grid else "small columns")
 
 
+def log_histogram(bins: Sequence[Bin], *, x_unit: str, y_unit: str, name: str, height: int = 200) -> Markup:
+    """Columns of one series on a scale of powers of ten, which begins at a half so that a single one is seen."""
+    powers = max(math.ceil(math.log10(max((item.values[0] for item in bins), default=1) or 1)), 1)
+    pixels, below = height / (powers - math.log10(0.5)), math.log10(0.5)
+    parts = [_text(y_unit, x=-40, y=-16, anchor="start", class_="unit")]
+    for power in range(powers + 1):
+        y = height - (power - below) * pixels
+        parts.append(element("line", x1=0, x2="100%", y1=y, y2=y, class_="grid"))
+        parts.append(_text(_tick(10**power), x=-LABEL_PIXELS, y=y, anchor="end"))
+    width = 100 / max(len(bins), 1)
+    for number, item in enumerate(bins):
+        tall = [math.log10(value) - below if value else 0.0 for value in item.values]
+        columns = _columns(tall, (number + 0.06) * width, 0.88 * width, pixels, height)
+        parts.append(_hover(number * width, width, height, item.tooltip, *columns))
+        if item.tick is not None:
+            parts.append(_text(item.tick, x=f"{(number + 0.5) * width:.3f}%", y=height + 14, anchor="middle"))
+    parts += _floor(height, x_unit)
+    return _svg(name, height, parts, class_="columns")
+
+
 def _columns(values: Sequence[float], left: float, width: float, pixels: float, height: int) -> Iterable[Markup]:
     """The series of one column on top of each other; one that is there is seen, however small."""
     top = float(height)
@@ -147,8 +167,13 @@ def curve(
     height: int = 240,
     from_zero: bool = False,
     level: Point | None = None,
+    mark: Point | None = None,
+    whole: bool = True,
 ) -> Markup:
-    """A line of at least one point, dots on the same axes, and a dashed `level` with its tooltip as its label."""
+    """A line of at least one point, dots on the same axes, and a dashed `level` with its tooltip as its label.
+
+    `mark` is a level across: a dashed line at its x. Without `whole` there are ticks between whole numbers of x.
+    """
     values = [point.y for point in (*line, *dots, *([level] if level else []))]
     y_ticks = nice_ticks(0 if from_zero else min(values), max(values), most=6)
     steps = [point.x for point in (*line, *dots)]
@@ -158,12 +183,16 @@ def curve(
         y = axes.down(level.y)
         parts.append(element("line", x1=0, x2="100%", y1=y, y2=y, class_="level"))
         parts.append(_text(level.tooltip, x="100%", y=y - 8, anchor="end", class_="unit"))
+    if mark is not None:
+        x = f"{axes.across(mark.x):.3f}%"
+        parts.append(element("line", x1=x, x2=x, y1=0, y2=height, class_="level"))
+        parts.append(_text(mark.tooltip, x=x, y=-8, anchor="middle", class_="unit"))
     parts += _line(line, axes)
     for point in dots:
         title = element("title", point.tooltip)
         x = f"{axes.across(point.x):.3f}%"
         parts.append(element("circle", title, cx=x, cy=axes.down(point.y), r=4.5, class_="dot-1"))
-    for tick in nice_ticks(axes.first, axes.last, most=6, whole=True):
+    for tick in nice_ticks(axes.first, axes.last, most=6, whole=whole):
         if axes.first <= tick <= axes.last:
             parts.append(_text(_tick(tick), x=f"{axes.across(tick):.3f}%", y=height + 14, anchor="middle"))
     parts += _floor(height, x_unit)
