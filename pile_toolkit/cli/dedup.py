@@ -80,8 +80,9 @@ def _dedup_options(command: Callable) -> Callable:
 @click.command()
 @_dedup_options
 @against_options
+@click.option("--report", is_flag=True, help="Write a page about duplicates as well: reports/dedup.html in the root.")
 @stage_options
-def dedup(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, **options: Any) -> None:
+def dedup(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, report: bool, **options: Any) -> None:
     """Decide which documents are kept: of a cluster the first component's, then the longest, then the first.
 
     \b
@@ -89,14 +90,27 @@ def dedup(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, *
     pile dedup --method minhash --threshold 0.7      and similar ones
     pile dedup --method minhash --verify --memory 4GiB
     pile dedup --against evaluation-sets             what these share with the corpus is cut out of it
+    pile dedup --method minhash --verify --report    and a page with samples
     """
     from pipelines.dedup import dedup as library
 
     if dry_run:
-        return print_dry_run("dedup", root / "dedup", _parameters(options), as_json=as_json)
+        print_dry_run("dedup", root / "dedup", _parameters(options), as_json=as_json)
+        return
     with writing(root):
         result = library(root, **options, jobs=jobs, scheduler=scheduler, reporter=reporter())
-    return print_result(result, as_json=as_json, show=_show_dedup)
+        page = _write_page(root) if report else None
+    print_result(result, as_json=as_json, show=_show_dedup)
+    if page is not None:
+        click.echo(page, err=as_json)
+
+
+def _write_page(root: Path) -> Path:
+    from pile_toolkit.report.dedup import write_dedup_page
+
+    page = root / "reports" / "dedup.html"
+    write_dedup_page(page, root)
+    return page
 
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:
