@@ -100,7 +100,7 @@ def _similarities(study: DedupStudy, pairs: PairStudy) -> Figure | None:
     if not any(counted):
         of = "a random choice of near duplicates"
         for similarity in pairs.measured:
-            counted[min(int(similarity * SIMILARITY_BINS), SIMILARITY_BINS - 1)] += 1
+            counted[min(int(similarity * SIMILARITY_BINS + 1e-9), SIMILARITY_BINS - 1)] += 1
     if not any(counted):
         return None
     first = min(place for place, count in enumerate(counted) if count) // 5 * 5
