@@ -53,6 +53,16 @@ class _Word(NamedTuple):
     word: str
 
 
+class _Operation(NamedTuple):
+    """Words [left, left_end) of one text beside [right, right_end) of the other."""
+
+    differs: bool
+    left: int
+    left_end: int
+    right: int
+    right_end: int
+
+
 def differences(left: str, right: str) -> Differences:
     """The first places where two texts differ; white space alone is no difference."""
     before: deque[_Word] = deque(maxlen=CONTEXT_WORDS)
@@ -79,24 +89,53 @@ def _words(text: str) -> Iterator[_Word]:
 
 
 def _hunks(left: list[_Word], right: list[_Word], *, skipped: int, more: bool) -> Differences:
-    # Words that are everywhere are no anchors (`autojunk`): without that, texts of one word take quadratic time each.
-    matcher = difflib.SequenceMatcher(None, [item.word for item in left], [item.word for item in right])
     found: list[Hunk] = []
     at, shown = 0, 0
-    for group in matcher.get_grouped_opcodes(CONTEXT_WORDS):
+    for group in _grouped(_operations([item.word for item in left], [item.word for item in right])):
         if shown >= SHOWN_WORDS:
             return Differences(found, is_cut=True)
         one: list[Span] = []
         other: list[Span] = []
-        start = group[0][1]
-        skip, at = start - at + (skipped if not found else 0), group[-1][2]
-        for kind, left_start, left_end, right_start, right_end in group:
+        skip, at = group[0].left - at + (skipped if not found else 0), group[-1].left_end
+        for differs, left_start, left_end, right_start, right_end in group:
             room = max(SHOWN_WORDS - shown, 0)
-            one += _spans(left[left_start:left_end], room, differs=kind != "equal")
-            other += _spans(right[right_start:right_end], room, differs=kind != "equal")
+            one += _spans(left[left_start:left_end], room, differs=differs)
+            other += _spans(right[right_start:right_end], room, differs=differs)
             shown += min(max(left_end - left_start, right_end - right_start), room)
         found.append(Hunk(skip, one, other))
     return Differences(found, is_cut=more or shown >= SHOWN_WORDS)
+
+
+def _operations(left: list[str], right: list[str]) -> list[_Operation]:
+    """From one to the other, in order; what is equal at both ends is left to nobody's judgement."""
+    shorter = min(len(left), len(right))
+    head = next((place for place in range(shorter) if left[place] != right[place]), shorter)
+    tail = next((place for place in range(shorter - head) if left[-1 - place] != right[-1 - place]), shorter - head)
+    # Words that are everywhere are no anchors (`autojunk`): without that, texts of one word take quadratic time each.
+    matcher = difflib.SequenceMatcher(None, left[head : len(left) - tail], right[head : len(right) - tail])
+    middle = [
+        _Operation(kind != "equal", *(head + place for place in places)) for kind, *places in matcher.get_opcodes()
+    ]
+    last = _Operation(False, len(left) - tail, len(left), len(right) - tail, len(right))
+    return [*([_Operation(False, 0, head, 0, head)] if head else []), *middle, *([last] if tail else [])]
+
+
+def _grouped(operations: list[_Operation]) -> Iterator[list[_Operation]]:
+    """Differences with the equal words around them, those together that are not far apart."""
+    group: list[_Operation] = []
+    for number, item in enumerate(operations):
+        is_first, is_last = not number, number == len(operations) - 1
+        if item.differs or not (is_first or is_last or item.left_end - item.left > 2 * CONTEXT_WORDS):
+            group.append(item)
+            continue
+        if not is_first:
+            end = min(item.left + CONTEXT_WORDS, item.left_end)
+            group.append(item._replace(left_end=end, right_end=item.right + end - item.left))
+            yield group
+        start = max(item.left, item.left_end - CONTEXT_WORDS)
+        group = [] if is_last else [item._replace(left=start, right=item.right_end - item.left_end + start)]
+    if group:
+        yield group
 
 
 def _spans(words: list[_Word], room: int, *, differs: bool) -> list[Span]:
