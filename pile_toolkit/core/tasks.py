@@ -137,6 +137,8 @@ def _run_tasks(
             results[number] = decode_json(finished.read_bytes(), Any, name=str(finished), hint=f"rm -r {work}")
         else:
             waiting.append(number)
+    # A run that slept through its end would make anew what its successor removed.
+    refuse_if_displaced()
     work.mkdir(parents=True, exist_ok=True)
     _remove_partial(work)
     for number in results:

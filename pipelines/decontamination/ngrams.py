@@ -94,7 +94,7 @@ def write_ngrams(folder: Path, against: str, settings: dict[str, Any]) -> int:
 def open_ngrams(folder: Path) -> tuple[Header, Ngrams]:
     """The table in a folder, mapped and not read."""
     header = read_json(folder / HEADER_FILE, Header, limit_bytes=MANIFEST_LIMIT_BYTES)
-    arrays = (np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in Ngrams._fields)
+    arrays = (np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in Ngrams._fields)
     return header, Ngrams(*arrays)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import atomic_path
+from pile_toolkit.core.held import refuse_if_displaced
 from pile_toolkit.core.tasks import Task, run_tasks
 from pipelines.lsh import kernels as grouping
 from pipelines.lsh.arrays import save_array
@@ -105,6 +106,7 @@ def millionths(threshold: float) -> int:
 
 
 def _write_rank(path: Path, rank: NDArray) -> str:
+    refuse_if_displaced()
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path, needs_bytes=rank.nbytes) as temporary:
         save_array(temporary, rank)
