@@ -54,7 +54,7 @@ INDEXED_COPY_BYTES = 100
 FILE_ROW_BYTES = 160
 READ_COPY_BYTES = 48
 # Compiled code; and of how much text a byte is taken while a sample index is built, at the shortest usual length (64).
-KERNELS_BYTES = 40 * _MIB
+INDEXING_BYTES = 40 * _MIB
 INDEXED_TEXT_BYTES = 5
 # Some blocks of a .bin a thread, and what is mapped of one that is read in another order.
 BLOCKS_BYTES = 64 * _MIB
@@ -124,7 +124,7 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         "shards": written,
         "materialize": written + MAPPED_BYTES,
         "index": TABLES_BYTES
-        + KERNELS_BYTES
+        + INDEXING_BYTES
         + 2 * READ_COPY_BYTES * work.copies
         + work.copied_bytes // INDEXED_TEXT_BYTES,
         "stats": ENCODER_BYTES + at_once * BLOCKS_BYTES + 2 * READ_COPY_BYTES * work.copies,
