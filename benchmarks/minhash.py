@@ -239,24 +239,26 @@ def others(texts: list[str], megabytes: float) -> None:
 
 
 def from_files(folder: Path, megabytes: float) -> None:
-    """Files to files: rows and signatures, as the stage's tasks write them."""
-    from pipelines.fingerprints import fingerprint_file
+    """Files to files: rows and band hashes, as the stage's tasks write them."""
+    import msgspec
 
     from pile_toolkit.core.documents import read_documents
     from pile_toolkit.core.files import hash_file
+    from pipelines.dedup.fingerprints import fingerprint_file, recipe_of
+    from pipelines.dedup.settings import dedup_config, resolve
 
     files = sorted(folder.glob("*.jsonl.zst"))
     with tempfile.TemporaryDirectory() as output:
 
-        def work(signature: dict[str, Any] | None) -> None:
-            for number, file in enumerate(files):
-                fingerprint_file(Path(output), str(file), hash_file(file), 0, number, signature)
+        def work(method: str) -> None:
+            recipe = msgspec.to_builtins(recipe_of(resolve(dedup_config({"method": method}))))
+            for file in files:
+                fingerprint_file(Path(output), str(file), hash_file(file), recipe)
 
-        signed = seconds(lambda: work({"num_perm": PERMUTATIONS, "seed": 1}))
-        hashed_only = seconds(lambda: work(None))
+        signed, hashed_only = (seconds(lambda method=method: work(method)) for method in ("minhash", "exact"))
     read = seconds(lambda: [None for file in files for _ in read_documents(file)])
     print(
-        f".jsonl.zst to rows and signatures, one core: {megabytes / signed:.0f} MB/s of text; without signatures "
+        f".jsonl.zst to rows and band hashes, one core: {megabytes / signed:.0f} MB/s of text; without band hashes "
         f"{megabytes / hashed_only:.0f}, reading alone {megabytes / read:.0f}"
     )
 
