@@ -2,7 +2,7 @@
 
 Counts are measured where components are on this disk, estimated from the sizes of the files of a folder and of the
 built-in sample, and published ones elsewhere; each row says which. Disk is estimated from the ratios below; memory is
-the bound of chain/memory.py.
+the bound of chain/memory.py; hours are those of chain/calibration.py, which measures this machine.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import psutil
 
+from pile_toolkit.chain.calibration import Calibrate, calibration, method_name
 from pile_toolkit.chain.check import check
 from pile_toolkit.chain.config import RunConfig, load_run_config
+from pile_toolkit.chain.hours import stage_hours
 from pile_toolkit.chain.memory import MemoryInput, memory_bounds
 from pile_toolkit.core.components import downloaded_slugs, read_component
 from pile_toolkit.core.console import SILENT, size
@@ -33,6 +35,8 @@ from shards.stage import INDEX_BYTES_PER_COPY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pile_toolkit.chain.calibration import Calibration
+    from pile_toolkit.core.console import Reporter
     from pipelines.catalog import Component
     from pipelines.sources import Source
 
@@ -89,12 +93,16 @@ class ComponentForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageForecast(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage: whether its output is there, the disk it takes beside what is there, the memory of its peak."""
+    """One stage: whether its output is there, the disk it takes beside what is there, the memory of its peak.
+
+    `hours` with so many jobs as were asked for; None where this machine was not measured.
+    """
 
     stage: str
     present: bool
     disk_bytes: int
     memory_bytes: int
+    hours: float | None
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,26 +118,42 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     materialized_disk_bytes: int
     free_disk_bytes: int
     free_memory_bytes: int
+    # Of the stages that are to do.
+    hours: float | None
+    processor: str | None
 
 
-def plan(config: str | Path, *, overrides: Mapping[str, Any] | None = None, jobs: int = 1) -> Forecast:
-    """What `run(config, jobs=jobs)` would make; nothing is written.
+def plan(
+    config: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    calibrate: Calibrate = "never",
+    reporter: Reporter = SILENT,
+) -> Forecast:
+    """What `run(config, jobs=jobs)` would make; nothing is written below its root.
 
+    Hours need a measurement of this machine: `calibrate` "once" makes it where none is kept and takes half a minute.
     Raises UsageError for what a stage would refuse, SourceUnavailable for a component that a folder does not have.
     """
     resolved = load_run_config(config, overrides)
     check(resolved)
     root = Path(resolved.root)
     components = _components(resolved, root)
+    measured = calibration(calibrate, reporter=reporter)
+    hours = None if measured is None else _hours(resolved, components, measured, jobs)
+    stages = _stages(resolved, root, components, jobs, hours)
     return Forecast(
         root=str(root),
         components=components,
-        stages=_stages(resolved, root, components, jobs),
+        stages=stages,
         effective_bytes=sum(row.effective_bytes for row in components),
         tokens=sum(row.tokens for row in components),
         materialized_disk_bytes=round(_shards_bytes(root, components, _token_bytes(resolved), materialize=True)),
         free_disk_bytes=shutil.disk_usage(existing_parent(root.resolve())).free,
         free_memory_bytes=psutil.virtual_memory().available,
+        hours=None if hours is None else sum(hours[row.stage] for row in stages if not row.present),
+        processor=None if measured is None else measured.processor,
     )
 
 
@@ -191,7 +215,23 @@ def _expected(component: Component, source: Source) -> tuple[int, int, Counted]:
     return component.documents, component.raw_bytes, "published"
 
 
-def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], jobs: int) -> list[StageForecast]:
+def _hours(
+    config: RunConfig, components: list[ComponentForecast], measured: Calibration, jobs: int
+) -> dict[str, float]:
+    return stage_hours(
+        measured,
+        documents=sum(row.documents for row in components),
+        text_bytes=sum(row.bytes for row in components),
+        copied_bytes=sum(row.effective_bytes for row in components) if config.build.write_corpus else 0,
+        method=method_name(config.dedup.method, resolve(config.dedup).verify),
+        sample_bytes=config.tokenizer.sample_bytes,
+        jobs=jobs,
+    )
+
+
+def _stages(
+    config: RunConfig, root: Path, components: list[ComponentForecast], jobs: int, hours: Mapping[str, float] | None
+) -> list[StageForecast]:
     documents = sum(row.documents for row in components)
     source_of = parse_sources(config.download.source)
     # The files of a folder are pointed at.
@@ -214,6 +254,7 @@ def _stages(config: RunConfig, root: Path, components: list[ComponentForecast], 
             present=_present(root, stage, components),
             disk_bytes=round(disk_bytes),
             memory_bytes=round(memory_bytes),
+            hours=None if hours is None else hours[stage],
         )
         for stage, (disk_bytes, memory_bytes) in needs.items()
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,9 +21,14 @@ from pile_toolkit.cli.options import (
     scheduler_option,
     writing,
 )
-from pile_toolkit.core.console import print_table, reporter, size
+from pile_toolkit.core.console import duration, print_table, reporter, size
+
+if TYPE_CHECKING:
+    from pile_toolkit.chain.calibration import Calibrate
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False), default="pile.toml")
+
+_CALIBRATE: dict[bool | None, Calibrate] = {None: "once", True: "again", False: "never"}
 
 FILES_ROOT = click.option(
     "--root", envvar="PILE_ROOT", show_envvar=True, type=RootPath(file_okay=False), help="Instead of the file's root."
@@ -91,22 +96,28 @@ def _show_run(result: Any) -> None:
 @click.command()
 @CONFIG
 @FILES_ROOT
+@click.option(
+    "--calibrate/--no-calibrate",
+    default=None,
+    help="Measure again how fast this machine is, in half a minute, or never. By default once.",
+)
 @jobs_option
 @json_option
-def plan(config: Path, root: str | None, jobs: int, as_json: bool) -> None:
-    """What a run of CONFIG would make: documents, bytes and tokens per component, disk and memory per stage.
+def plan(config: Path, root: str | None, calibrate: bool | None, jobs: int, as_json: bool) -> None:
+    """What a run of CONFIG would make and take: documents, bytes, epochs and tokens per component; disk, memory and
+    hours per stage.
 
-    Counts are measured where components are on this disk, and the published ones elsewhere. Exit code 5 where
-    something will not fit.
+    Counts are measured where components are on this disk, and the published ones elsewhere. Hours come from a
+    measurement of this machine, made once and kept. Exit code 5 where something will not fit.
     """
-    _plan(config, _overrides(root=root), jobs=jobs, as_json=as_json)
+    _plan(config, _overrides(root=root), jobs=jobs, as_json=as_json, calibrate=_CALIBRATE[calibrate])
 
 
-def _plan(config: Path, overrides: dict[str, Any], *, jobs: int, as_json: bool) -> None:
+def _plan(config: Path, overrides: dict[str, Any], *, jobs: int, as_json: bool, calibrate: Calibrate = "never") -> None:
     from pile_toolkit.chain.forecast import plan as library
     from pile_toolkit.chain.forecast import refuse_what_does_not_fit
 
-    forecast = library(config, overrides=overrides, jobs=jobs)
+    forecast = library(config, overrides=overrides, jobs=jobs, calibrate=calibrate, reporter=reporter())
     print_result(forecast, as_json=as_json, show=_show_plan)
     refuse_what_does_not_fit(forecast)
 
@@ -126,14 +137,26 @@ def _show_plan(result: Any) -> None:
     ]
     print_table(["component", ">documents", ">text", ">epochs", ">in corpus", "?>share", ">tokens"], rows)
     click.echo()
+    measured = [">time"] if result.processor else []
     print_table(
-        ["stage", "state", ">disk", ">memory"],
+        ["stage", "state", ">disk", ">memory", *measured],
         [
-            (row.stage, "present" if row.present else "to do", size(row.disk_bytes), size(row.memory_bytes))
+            (
+                row.stage,
+                "present" if row.present else "to do",
+                size(row.disk_bytes),
+                size(row.memory_bytes),
+                *[duration(row.hours * 3600) for _ in measured],
+            )
             for row in result.stages
         ],
     )
     click.echo()
+    if measured:
+        taken = duration(result.hours * 3600)
+        click.echo(f"what is to do takes about {taken} on this machine ({result.processor}), the network aside")
+    else:
+        click.echo("hours: pile plan, which measures this machine once")
     for counted in dict.fromkeys(row.counted for row in result.components):
         slugs = [row.slug for row in result.components if row.counted == counted]
         every = len(slugs) == len(result.components)

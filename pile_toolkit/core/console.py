@@ -159,6 +159,14 @@ def size(value: float) -> str:
     raise ValueError(f"not a size: {value}")
 
 
+def duration(seconds: float) -> str:
+    """Seconds for people: `40 s`, `12 min`, `3.4 h`, `2.1 days`."""
+    for limit_s, unit_s, unit in ((90, 1, "s"), (5400, 60, "min")):
+        if seconds < limit_s:
+            return f"{seconds / unit_s:,.0f} {unit}" if seconds >= 1 or not seconds else "under 1 s"
+    return f"{seconds / 3600:,.1f} h" if seconds < 36 * 3600 else f"{seconds / 86400:,.1f} days"
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
     """A table on stdout.
 
