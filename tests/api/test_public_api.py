@@ -50,7 +50,7 @@ SIGNATURES = {
     ),
     "load_model": "(path)",
     "export": "(checkpoint, target, *, to='hf', tokenizer=None)",
-    "plan": "(config, *, overrides=None, jobs=1)",
+    "plan": "(config, *, overrides=None, jobs=1, calibrate='never', reporter)",
     "verify": "(root, *, repair=False, jobs=None, reporter)",
     "run": "(config, *, overrides=None, jobs=None, scheduler='process', take_over=False, reporter)",
 }
