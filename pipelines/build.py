@@ -25,7 +25,7 @@ from pipelines.corpus import CorpusResult, write_corpus_files
 from pipelines.decontamination.evidence import PIECES_FILE, read_pieces
 from pipelines.download import present_slugs
 from pipelines.keep_list import REASONS, read_keep_list
-from pipelines.weights import copy_keys, exact_copies, resolve_weights
+from pipelines.mixture import Mixture, MixtureRow, Mode, Reached, copy_keys, mixture, mixture_rows, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,23 +35,33 @@ if TYPE_CHECKING:
 
     from pile_toolkit.core.console import Reporter
 
-FORMAT = 2
+FORMAT = 3
 
 
 class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`weights`: "pile", a file, or epochs per slug. Shares are of documents."""
+    """`weights`: "pile", a file, or epochs per slug; `val_share` and `test_share` are of documents.
+
+    `total`, such as "100GB", `share` per slug, `temperature` and `max_epochs` are of the train split's bytes over all
+    copies; what they mean together stands in pipelines/mixture/epochs.py. `mode`: whether copies are exact, or drawn as
+    the original builder draws them.
+    """
 
     weights: str | dict[str, float] = "pile"
+    mode: Mode = "exact"
+    total: str | int | None = None
+    share: dict[str, float] = {}
+    temperature: float | None = None
+    max_epochs: float | None = None
     train_shards: int = 30
     val_share: float = 0.001
     test_share: float = 0.001
     write_corpus: bool = True
 
 
-class ComponentBuild(msgspec.Struct, frozen=True, kw_only=True):
+class ComponentBuild(Reached, frozen=True, kw_only=True):
     """One component in the plan: kept `documents`, their `copies` over all splits and the `bytes` of these copies.
 
-    Each piece of a document that was cut has copies of its own.
+    Each piece of a document that was cut has copies of its own. `epochs` are those wished of the train documents.
     """
 
     documents: int
@@ -80,6 +90,11 @@ def build(
     root: str | Path,
     *,
     weights: str | Mapping[str, float] = "pile",
+    mode: str = "exact",
+    total: str | int | None = None,
+    share: Mapping[str, float] | None = None,
+    temperature: float | None = None,
+    max_epochs: float | None = None,
     seed: int = 1234,
     train_shards: int = 30,
     val_share: float = 0.001,
@@ -91,27 +106,35 @@ def build(
 ) -> BuildResult:
     """Writes `plan/plan.parquet`, and with `write_corpus` the files under `corpus/`.
 
-    Raises UsageError for bad weights or shares, and where a split would be empty.
+    Raises UsageError for bad weights, targets or shares, for targets that cannot be met, and where a split would be
+    empty.
     """
     root = Path(root)
     started_at = time.time()
     _check(val_share, test_share, train_shards)
     dedup_digest = _current_dedup(root)
-    epochs = resolve_weights(weights, present_slugs(root))
+    wanted = mixture(
+        weights,
+        present_slugs(root),
+        mode=mode,
+        total=total,
+        share=share,
+        temperature=temperature,
+        max_epochs=max_epochs,
+    )
     folder = root / "plan"
     key = StageKey(
         stage="build",
         format=FORMAT,
         inputs={"dedup": dedup_digest},
-        parameters={"seed": seed, "weights": epochs, "val_share": val_share, "test_share": test_share},
+        parameters={"seed": seed, **wanted.parameters(), "val_share": val_share, "test_share": test_share},
     )
     manifest = finished(folder, key)
     up_to_date = manifest is not None
     if manifest is None:
         components, keep_list = read_keep_list(root)
-        epochs = {component.slug: epochs[component.slug] for component in components}
-        pieces = _pieces(root)
-        columns = _plan_columns(keep_list, pieces, list(epochs.values()), seed, val_share, test_share)
+        slugs = [component.slug for component in components]
+        columns, epochs = _plan_columns(keep_list, _pieces(root), slugs, wanted, seed, val_share, test_share)
         counts = _counts(columns, epochs)
         _refuse_empty_splits(counts, val_share, test_share)
         withdraw(folder)
@@ -123,6 +146,36 @@ def build(
         return result
     corpus = write_corpus_files(root, train_shards=train_shards, jobs=jobs, scheduler=scheduler, reporter=reporter)
     return msgspec.structs.replace(result, corpus=corpus, up_to_date=up_to_date and corpus.up_to_date)
+
+
+def planned_mixture(
+    root: str | Path,
+    *,
+    weights: str | Mapping[str, float] = "pile",
+    seed: int = 1234,
+    train_shards: int = 30,
+    val_share: float = 0.001,
+    test_share: float = 0.001,
+    **targets: Any,
+) -> list[MixtureRow] | None:
+    """The mixture that `build` with these options would plan, from the keep-list, None without one; nothing is written.
+
+    `targets` are mode, total, share, temperature and max_epochs. Raises what `build` raises before it writes.
+    """
+    root = Path(root)
+    _check(val_share, test_share, train_shards)
+    slugs = present_slugs(root)
+    # Before the download nobody knows which components a share can name.
+    wanted = mixture(weights, slugs, **targets if slugs else {**targets, "share": None})
+    if read_manifest(root / "dedup") is None:
+        return None
+    _current_dedup(root)
+    components, keep_list = read_keep_list(root)
+    slugs = [component.slug for component in components]
+    columns, epochs = _plan_columns(keep_list, _pieces(root), slugs, wanted, seed, val_share, test_share)
+    counts = _counts(columns, epochs)
+    _refuse_empty_splits(counts, val_share, test_share)
+    return mixture_rows(epochs, {slug: row["train_bytes"] for slug, row in counts["components"].items()})
 
 
 def _check(val_share: float, test_share: float, train_shards: int) -> None:
@@ -153,11 +206,13 @@ def _current_dedup(root: Path) -> str:
 def _plan_columns(
     keep_list: pa.Table,
     pieces: pa.Table | None,
-    epochs: list[float],
+    slugs: list[str],
+    wanted: Mixture,
     seed: int,
     val_share: float,
     test_share: float,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The columns of the plan, and the epochs of each component."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -169,11 +224,21 @@ def _plan_columns(
     split = assign_splits(hash_columns(kept, "normalized_hash"), seed, val_share, test_share)
     ordinal = ordinals(hashes)
     keys = copy_keys(seed, hashes, ordinal)
+    sizes = _bytes_left(integers(joined(kept, "bytes")), pieces, np.flatnonzero(stays))
+    train = {
+        slug: np.flatnonzero((component == number) & (split == SPLITS.index("train")))
+        for number, slug in enumerate(slugs)
+    }
+    epochs = wanted.epochs({slug: int(sizes[rows].sum()) for slug, rows in train.items()})
+    made = wanted.copies(
+        epochs,
+        keys={slug: keys[rows] for slug, rows in train.items()},
+        document_bytes={slug: sizes[rows] for slug, rows in train.items()},
+    )
     copies = np.zeros(len(kept), np.uint16)
-    for number, weight in enumerate(epochs):
-        train = np.flatnonzero((component == number) & (split == SPLITS.index("train")))
-        copies[train] = exact_copies(weight, keys[train])
-        if weight > 0:
+    for number, slug in enumerate(slugs):
+        copies[train[slug]] = made[slug]
+        if epochs[slug] > 0:
             copies[(component == number) & (split != SPLITS.index("train"))] = 1
     whole_document = pa.nulls(len(kept), pa.uint64())
     columns = {
@@ -184,7 +249,21 @@ def _plan_columns(
         "copies": copies,
         "ordinal": ordinal,
     }
-    return columns if pieces is None or not len(pieces) else _in_pieces(columns, pieces, np.flatnonzero(stays))
+    if pieces is not None and len(pieces):
+        columns = _in_pieces(columns, pieces, np.flatnonzero(stays))
+    return columns, epochs
+
+
+def _bytes_left(sizes: np.ndarray, pieces: pa.Table | None, kept_rows: np.ndarray) -> np.ndarray:
+    """Bytes of each kept document: of one that was cut, those of its pieces."""
+    import numpy as np
+
+    left = sizes.astype(np.int64)
+    if pieces is not None and len(pieces):
+        of_piece = np.searchsorted(kept_rows, integers(joined(pieces, "row")))
+        left[of_piece] = 0
+        np.add.at(left, of_piece, integers(joined(pieces, "bytes")).astype(np.int64))
+    return left
 
 
 def _pieces(root: Path) -> pa.Table | None:
@@ -261,7 +340,14 @@ def _counts(columns: dict[str, Any], epochs: dict[str, float]) -> dict[str, Any]
     first[:1] = True
     for place in (integers(columns[name]) for name in ("component", "file", "line")):
         first[1:] |= place[1:] != place[:-1]
-    copied_bytes = integers(columns["bytes"]).astype(np.int64) * copies
+    once = integers(columns["bytes"]).astype(np.int64)
+    copied_bytes = once * copies
+    train = [(component == number) & (split == SPLITS.index("train")) for number in range(len(epochs))]
+    reached = outcome(
+        epochs,
+        {slug: int(once[mine].sum()) for slug, mine in zip(epochs, train, strict=True)},
+        {slug: int(copied_bytes[mine].sum()) for slug, mine in zip(epochs, train, strict=True)},
+    )
     table = {}
     for number, (slug, weight) in enumerate(epochs.items()):
         mine = (component == number) & (copies > 0)
@@ -272,6 +358,7 @@ def _counts(columns: dict[str, Any], epochs: dict[str, float]) -> dict[str, Any]
             "copies": int(copies[mine].sum()),
             "bytes": int(copied_bytes[mine].sum()),
             "epochs": weight,
+            **msgspec.structs.asdict(reached[slug]),
             **by_split,
         }
     return {

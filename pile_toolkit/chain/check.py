@@ -10,26 +10,43 @@ from pile_toolkit.core.errors import UsageError
 from pipelines.catalog import components, select
 from pipelines.decontamination import read_evaluation_sets
 from pipelines.dedup.settings import check_priority, resolve
+from pipelines.mixture import mixture
 from pipelines.sources import parse_sources
-from pipelines.weights import resolve_weights
 from tokenizer.layout import smallest_vocab_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pile_toolkit.chain.config import RunConfig
+    from pipelines.mixture import Mixture
 
 
 def check(config: RunConfig) -> None:
-    """Raises UsageError for components, sources, weights, shares, a vocabulary or a recipe that cannot be had."""
+    """Raises UsageError for components, sources, a mixture, shares, a vocabulary or a recipe that cannot be had."""
     slugs = [component.slug for component in select(config.download.components)]
     source_of = parse_sources(config.download.source)
     for slug in slugs:
         source_of(slug)
-    resolve_weights(config.build.weights, slugs)
+    mixture_of(config, slugs)
     _check_numbers(config)
     if config.train is not None:
         from trainer.config import load_recipe
 
         load_recipe(config.train.recipe, config.train.set)
+
+
+def mixture_of(config: RunConfig, slugs: Sequence[str]) -> Mixture:
+    """What [build] says of the mixture of these components. Raises UsageError for what no sizes could make right."""
+    build = config.build
+    return mixture(
+        build.weights,
+        slugs,
+        mode=build.mode,
+        total=build.total,
+        share=build.share,
+        temperature=build.temperature,
+        max_epochs=build.max_epochs,
+    )
 
 
 def _check_numbers(config: RunConfig) -> None:

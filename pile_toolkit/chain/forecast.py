@@ -15,7 +15,7 @@ import msgspec
 import psutil
 
 from pile_toolkit.chain.calibration import Calibrate, calibration, method_name
-from pile_toolkit.chain.check import check
+from pile_toolkit.chain.check import check, mixture_of
 from pile_toolkit.chain.config import RunConfig, load_run_config
 from pile_toolkit.chain.hours import stage_hours
 from pile_toolkit.chain.memory import MemoryInput, memory_bounds
@@ -28,7 +28,6 @@ from pipelines.catalog import select
 from pipelines.dedup.memory import disk_bytes as dedup_disk_bytes
 from pipelines.dedup.settings import parse_memory, resolve
 from pipelines.sources import FolderSource, SampleSource, parse_sources
-from pipelines.weights import resolve_weights
 from shards.format import token_dtype
 from shards.stage import INDEX_BYTES_PER_COPY
 
@@ -179,29 +178,32 @@ def refuse_what_does_not_fit(forecast: Forecast) -> None:
 def _components(config: RunConfig, root: Path) -> list[ComponentForecast]:
     present = set(downloaded_slugs(root))
     chosen = select(config.download.components)
-    epochs = resolve_weights(config.build.weights, [component.slug for component in chosen])
     source_of = parse_sources(config.download.source)
-    rows = []
+    found: dict[str, tuple[int, int, Counted]] = {}
     for component in chosen:
         if component.slug in present:
             measured = read_component(root, component.slug)
-            counts: tuple[int, int, Counted] = (measured.documents, measured.text_bytes, "on this disk")
+            found[component.slug] = measured.documents, measured.text_bytes, "on this disk"
         else:
-            counts = _expected(component, source_of(component.slug))
-        documents, text_bytes, counted = counts
-        effective_bytes = round(text_bytes * epochs[component.slug])
-        rows.append(
-            ComponentForecast(
-                slug=component.slug,
-                documents=documents,
-                bytes=text_bytes,
-                epochs=epochs[component.slug],
-                effective_bytes=effective_bytes,
-                tokens=round(effective_bytes * TOKENS_PER_BYTE),
-                counted=counted,
-            )
-        )
-    return rows
+            found[component.slug] = _expected(component, source_of(component.slug))
+    # Targets are of the train split; what deduplication will remove is not known yet.
+    train_share = 1.0 - config.build.val_share - config.build.test_share
+    train = {slug: round(text_bytes * train_share) for slug, (_, text_bytes, _) in found.items()}
+    epochs = mixture_of(config, list(found)).epochs(train)
+    return [_component(slug, *counts, epochs[slug]) for slug, counts in found.items()]
+
+
+def _component(slug: str, documents: int, text_bytes: int, counted: Counted, epochs: float) -> ComponentForecast:
+    effective_bytes = round(text_bytes * epochs)
+    return ComponentForecast(
+        slug=slug,
+        documents=documents,
+        bytes=text_bytes,
+        epochs=epochs,
+        effective_bytes=effective_bytes,
+        tokens=round(effective_bytes * TOKENS_PER_BYTE),
+        counted=counted,
+    )
 
 
 def _expected(component: Component, source: Source) -> tuple[int, int, Counted]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pile_toolkit.chain.stages import shards_manifest
 from pile_toolkit.core.errors import CorruptData, UsageError
@@ -15,7 +15,7 @@ from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifes
 from pile_toolkit.core.plan import SPLITS, Plan
 from pile_toolkit.core.stages import finished, stage_result
 from pile_toolkit.core.tables import hash_columns
-from pipelines.weights import copy_keys, exact_copies, resolve_weights
+from pipelines.mixture import TOKENS, copy_keys, exact_copies, mixture, mixture_rows
 from shards.format import data_path, file_bytes, index_path, read_index
 from shards.stage import SUFFIXES, ShardsResult, entry_rows, write_split_index
 from shards.writer import assemble_index
@@ -26,16 +26,27 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pile_toolkit.core.manifest import Manifest, OutputFile
+    from pipelines.mixture import Mixture, MixtureRow
 
 FORMAT = 1
 
 
 @holding_root
-def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float]) -> ShardsResult:
+def mix_shards(
+    root: str | Path,
+    name: str,
+    *,
+    weights: str | Mapping[str, float] = "pile",
+    total: str | int | None = None,
+    share: Mapping[str, float] | None = None,
+    temperature: float | None = None,
+    max_epochs: float | None = None,
+) -> ShardsResult:
     """Writes `mixes/<name>/`: an index of the train documents of `shards/` with other weights; val and test stay.
 
-    The `.bin` files are hard links, so a mix costs its index only. Raises UsageError for bad weights, and where a
-    document that has to be read was left out when the shards were written.
+    The targets are those of `build`, of tokens where a build's are of bytes. The `.bin` files are hard links, so a mix
+    costs its index only. Raises UsageError for bad weights, for targets that cannot be met, and where a document that
+    has to be read was left out when the shards were written.
     """
     import numpy as np
 
@@ -46,13 +57,14 @@ def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float
     data = shards_manifest(root / "shards")
     _refuse_another_plan(root, data)
     plan = Plan.read(root)
-    epochs = resolve_weights(weights, [component.slug for component in plan.header.components])
-    if not any(epochs.values()):
-        raise UsageError("all weights of that mixture are 0, it would hold no document", hint="arxiv = 1.0")
+    wanted = _wanted(plan, weights, total=total, share=share, temperature=temperature, max_epochs=max_epochs)
     folder = root / "mixes" / name
-    key = StageKey(stage="mix", format=FORMAT, inputs={"shards": data.digest()}, parameters={"weights": epochs})
+    parameters = {"weights": wanted.weights, **wanted.targets.parameters()}
+    key = StageKey(stage="mix", format=FORMAT, inputs={"shards": data.digest()}, parameters=parameters)
     if manifest := finished(folder, key):
         return stage_result(ShardsResult, folder, manifest, up_to_date=True)
+    stored_sizes, stored_pointers = _stored(root / "shards" / "train", plan, data)
+    epochs = wanted.epochs(_train_tokens(plan, stored_sizes))
     copies = _copies(plan, list(epochs.values()))
     train = plan.column("split") == SPLITS.index("train")
     if missing := np.count_nonzero(train & (copies > 0) & (plan.column("copies") == 0)):
@@ -66,7 +78,6 @@ def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float
     for split in splits:
         for suffix in SUFFIXES if split != "train" else (".bin",):
             _link(root / "shards" / f"{split}{suffix}", folder / f"{split}{suffix}")
-    stored_sizes, stored_pointers = _stored(root / "shards" / "train", plan, data)
     mixed = plan.with_copies(copies)
     entries = mixed.entries("train")
     sizes, pointers = assemble_index(stored_sizes, stored_pointers, entry_rows(plan, "train", entries))
@@ -74,10 +85,44 @@ def mix_shards(root: str | Path, name: str, *, weights: str | Mapping[str, float
     write_split_index(mixed, folder / "train", entries=entries, sizes=sizes, pointers=pointers, dtype=dtype)
     in_all = {"sequences": len(sizes), "tokens": int(sizes.sum(dtype=np.int64))}
     splits["train"] = {**splits["train"], **in_all}
-    counts = {**data.counts, "splits": splits, "materialized": False}
+    counts = {**data.counts, "splits": splits, "materialized": False, "epochs": epochs}
     outputs = _outputs(folder, data, splits)
     manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     return stage_result(ShardsResult, folder, manifest, up_to_date=False)
+
+
+def planned_mix(root: str | Path, *, weights: str | Mapping[str, float] = "pile", **targets: Any) -> list[MixtureRow]:
+    """The mixture, in tokens, that `mix_shards` with these weights and targets would make; nothing is written."""
+    root = Path(root)
+    data = shards_manifest(root / "shards")
+    _refuse_another_plan(root, data)
+    plan = Plan.read(root)
+    wanted = _wanted(plan, weights, **targets)
+    tokens = _train_tokens(plan, _stored(root / "shards" / "train", plan, data)[0])
+    return mixture_rows(wanted.epochs(tokens), tokens)
+
+
+def _wanted(plan: Plan, weights: str | Mapping[str, float], **targets: Any) -> Mixture:
+    wanted = mixture(weights, [component.slug for component in plan.header.components], unit=TOKENS, **targets)
+    if not any(wanted.weights.values()):
+        raise UsageError("all weights of that mixture are 0, it would hold no document", hint="arxiv = 1.0")
+    return wanted
+
+
+def _train_tokens(plan: Plan, stored_sizes: np.ndarray) -> dict[str, int]:
+    """Tokens of each component's train documents, each once; those of documents that were not stored by their bytes."""
+    import numpy as np
+
+    component, sizes = plan.column("component"), plan.column("bytes")
+    train = plan.column("split") == SPLITS.index("train")
+    stored = train & (plan.column("copies") > 0)
+    found = {}
+    for number, known in enumerate(plan.header.components):
+        mine = component == number
+        tokens = int(stored_sizes[mine[stored]].sum(dtype=np.int64))
+        all_bytes, stored_bytes = (int(sizes[mine & rows].sum(dtype=np.int64)) for rows in (train, stored))
+        found[known.slug] = tokens * all_bytes // stored_bytes if stored_bytes else tokens
+    return found
 
 
 def _refuse_another_plan(root: Path, data: Manifest) -> None:

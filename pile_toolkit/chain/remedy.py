@@ -15,7 +15,8 @@ import msgspec
 
 from pile_toolkit.chain.config import RESOLVED
 from pile_toolkit.core.errors import PileError
-from pipelines.dedup.settings import command_options
+from pipelines.dedup.settings import command_options as dedup_options
+from pipelines.mixture import command_options, resolve_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,7 +87,7 @@ def _remedy_of(root: Path, folder: Path, manifest: Manifest, known: Mapping[str,
         case "download":
             return _download(root, folder, manifest)
         case "dedup":
-            return _command(root, "dedup", *command_options(parameters), *_against(manifest))
+            return _command(root, "dedup", *dedup_options(parameters), *_against(manifest))
         case "build" | "corpus":
             return _build(root, known)
         case "tokenizer":
@@ -94,9 +95,8 @@ def _remedy_of(root: Path, folder: Path, manifest: Manifest, known: Mapping[str,
         case "shards":
             return _shards(root, manifest, known)
         case "mix":
-            return _with_weights(
-                root, _command(root, "shards", "mix", folder.name), parameters["weights"], f"mix-{folder.name}"
-            )
+            command = _command(root, "shards", "mix", folder.name, *command_options(parameters))
+            return _with_weights(root, command, parameters["weights"], f"mix-{folder.name}")
         case "train":
             return _train(root, folder, manifest, known)
         case "report":
@@ -160,7 +160,8 @@ def _build(root: Path, known: Mapping[str, Manifest]) -> Remedy:
         return Remedy(note=f"pile build --root {root}, with the options that it was run with")
     corpus = known.get("corpus")
     files = _options(corpus.key.parameters, ("train_shards",)) if corpus else ["--no-write-corpus"]
-    options = _options(plan.key.parameters, ("seed", "val_share", "test_share"))
+    options = _options(plan.key.parameters, ("seed", "val_share", "test_share", "mode"))
+    options += command_options(plan.key.parameters)
     return _with_weights(root, _command(root, "build", *options, *files), plan.key.parameters["weights"], "build")
 
 
@@ -172,8 +173,6 @@ def _tokenizer(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def _with_weights(root: Path, remedy: Remedy, epochs: Mapping[str, float], owner: str) -> Remedy:
-    from pipelines.weights import resolve_weights
-
     is_mix = owner.startswith("mix-")
     if dict(epochs) == resolve_weights("pile", list(epochs)):
         return _command_with(remedy, ("--weights", "pile") if is_mix else ())

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from pile_toolkit.cli.mixture import mixture_options, show_dry_mixture
 from pile_toolkit.cli.options import (
     TextOrTable,
     config_option,
     json_option,
-    percent,
     print_dry_run,
     print_result,
     root_option,
@@ -154,12 +154,13 @@ def _show_download(result: Any) -> None:
 
 
 @click.command()
+@mixture_options("bytes", "100GB")
 @click.option(
-    "--weights",
-    type=TextOrTable(),
-    default="pile",
+    "--mode",
+    default="exact",
     show_default=True,
-    help='"pile", or a TOML file of epochs per slug, a line such as: arxiv = 2.0',
+    type=click.Choice(["exact", "the-pile"]),
+    help="Exact copies, or drawn one by one as the Pile's original builder draws them.",
 )
 @click.option("--train-shards", default=30, show_default=True, help="Files of the train split.")
 @click.option("--val-share", default=0.001, show_default=True, help="Share of documents held out for validation.")
@@ -167,44 +168,30 @@ def _show_download(result: Any) -> None:
 @click.option("--write-corpus/--no-write-corpus", default=True, show_default=True, help="The .jsonl.zst files.")
 @seed_option
 @stage_options
-def build(
-    weights: Any,
-    train_shards: int,
-    val_share: float,
-    test_share: float,
-    write_corpus: bool,
-    seed: int,
-    root: Path,
-    jobs: int,
-    scheduler: str,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def build(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Plan the corpus (splits, copies, order) and write its files.
 
     Tokenizer and shards follow the plan; the corpus files are for people and tools that want them.
+
+    \b
+    pile build --weights weights.toml              epochs per component
+    pile build --total 100GB --share arxiv=0.2     what it shall come to
+    pile build --temperature 2 --max-epochs 4 --dry-run
     """
     from pipelines.build import build as library
 
-    parameters = {
-        "weights": weights,
-        "seed": seed,
-        "val_share": val_share,
-        "test_share": test_share,
-        "train_shards": train_shards,
-        "write_corpus": write_corpus,
-    }
     if dry_run:
-        return print_dry_run("build", root / "plan", parameters, as_json=as_json)
+        return _show_dry_build(root, options, as_json=as_json)
     with writing(root):
-        result = library(
-            root,
-            **parameters,
-            jobs=jobs,
-            scheduler=scheduler,
-            reporter=reporter(),
-        )
+        result = library(root, **options, jobs=jobs, scheduler=scheduler, reporter=reporter())
     return print_result(result, as_json=as_json, show=_show_build)
+
+
+def _show_dry_build(root: Path, options: dict[str, Any], *, as_json: bool) -> None:
+    from pipelines.build import planned_mixture
+
+    rows = planned_mixture(root, **{name: options[name] for name in options if name != "write_corpus"})
+    show_dry_mixture("build", root / "plan", options, rows, as_json=as_json)
 
 
 def _show_build(result: Any) -> None:
@@ -212,16 +199,20 @@ def _show_build(result: Any) -> None:
         (
             slug,
             f"{row.documents:,}",
-            f"{row.epochs:g}",
+            f"{row.epochs:.6g}",
+            f"{row.epochs_reached:.6g}",
             f"{row.copies:,}",
             size(row.bytes),
-            percent(row.bytes, result.bytes),
+            f"{100 * row.share:.2f}%",
+            f"{100 * row.share_reached:.2f}%",
+            f"{row.deviation_bytes:+,}",
             f"{row.val_documents:,}",
             f"{row.test_documents:,}",
         )
         for slug, row in result.components.items()
     ]
-    columns = ["component", ">documents", ">epochs", ">copies", ">text", "?>share", ">val", ">test"]
+    columns = ["component", ">documents", ">epochs", ">reached", ">copies", ">text"]
+    columns += ["?>share", "?>reached", "?>bytes off", ">val", ">test"]
     print_table(columns, rows)
     click.echo(f"{result.documents:,} documents, {result.copies:,} copies, {size(result.bytes)} of text")
     if result.without_held_out:

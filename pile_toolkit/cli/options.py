@@ -159,19 +159,31 @@ def writing(root: Path) -> Iterator[None]:
 
 
 def print_dry_run(
-    stage: str, folder: Path, parameters: Mapping[str, Any], *, as_json: bool, standing: str | None = None
+    stage: str,
+    folder: Path,
+    parameters: Mapping[str, Any],
+    *,
+    as_json: bool,
+    standing: str | None = None,
+    more: Mapping[str, Any] | None = None,
+    show_more: Callable[[], None] | None = None,
 ) -> None:
-    """What a stage would do: where it writes, with which parameters, and what stands there now."""
+    """What a stage would do: where it writes, with which parameters, and what stands there now.
+
+    `more` joins the JSON object; for people `show_more` prints it.
+    """
     from pile_toolkit.core.manifest import read_manifest
 
     manifest = read_manifest(folder)
     present = manifest.key.parameters if manifest else None
-    report = {"stage": stage, "folder": str(folder), "parameters": dict(parameters), "present": present}
+    report = {"stage": stage, "folder": str(folder), "parameters": dict(parameters), "present": present, **(more or {})}
 
     def show(report: dict[str, Any]) -> None:
         click.echo(f"would run {stage}" + (f" with {_inline(parameters)}" if parameters else ""))
         nothing = "nothing finished is there" if folder.exists() else "nothing is there yet"
         click.echo(f"would write {folder}: {standing or _standing(present, parameters) or nothing}")
+        if show_more:
+            show_more()
 
     print_result(report, as_json=as_json, show=show)
 

@@ -20,8 +20,8 @@ SIGNATURES = {
     "minhash": "(texts, *, num_perm=128, seed=1, **settings)",
     "shingle_hashes": "(text, *, words=5, **settings)",
     "build": (
-        "(root, *, weights='pile', seed=1234, train_shards=30, val_share=0.001, test_share=0.001, write_corpus=True, "
-        "jobs=1, scheduler='process', reporter)"
+        "(root, *, weights='pile', mode='exact', total=None, share=None, temperature=None, max_epochs=None, seed=1234, "
+        "train_shards=30, val_share=0.001, test_share=0.001, write_corpus=True, jobs=1, scheduler='process', reporter)"
     ),
     "iter_documents": "(root, split='train')",
     "import_shards": (
@@ -42,7 +42,7 @@ SIGNATURES = {
         "min_count=1, threads=None, reporter)"
     ),
     "write_shards": "(root, *, tokenizer=None, materialize=False, jobs=1, scheduler='process', reporter)",
-    "mix_shards": "(root, name, *, weights)",
+    "mix_shards": "(root, name, *, weights='pile', total=None, share=None, temperature=None, max_epochs=None)",
     "shard_stats": "(prefix)",
     "train": (
         "(recipe='debug', *, root, steps=None, name=None, mix=None, overrides=None, new_phase=False, cache_dir=None, "

@@ -16,7 +16,7 @@ import zstandard
 import pile_toolkit as pile
 from pile_toolkit.core.plan import Plan
 from pipelines.catalog import components
-from pipelines.weights import exact_copies
+from pipelines.mixture import exact_copies
 
 pytestmark = pytest.mark.real_data
 
@@ -130,7 +130,7 @@ def test_no_held_out_text_occurs_in_train_in_any_case_or_spacing(chain):
 
 def test_extra_copies_go_to_the_smallest_keys(chain):
     from pile_toolkit.core.tables import hash_columns
-    from pipelines.weights import copy_keys
+    from pipelines.mixture import copy_keys
 
     plan = Plan.read(Path(chain.root))
     keys = copy_keys(plan.header.seed, hash_columns(plan.table), plan.table.column("ordinal").to_numpy())

@@ -20,7 +20,7 @@ from pipelines.corpus import CorpusResult
 from pipelines.dedup import dedup
 from pipelines.download import download
 from pipelines.keep_list import read_keep_list
-from pipelines.weights import copy_keys
+from pipelines.mixture import copy_keys
 
 WEIGHTS = {"pile-cc": 1.0, "arxiv": 2.5, "enron-emails": 0.5}
 HALVES = {"val_share": 0.2, "test_share": 0.2, "weights": WEIGHTS, "write_corpus": False}

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pile_toolkit.cli.mixture import mixture_options, show_dry_mixture
 from pile_toolkit.cli.options import (
     config_option,
     dry_run_option,
@@ -19,6 +20,7 @@ from pile_toolkit.cli.options import (
     writing,
 )
 from pile_toolkit.core.console import print_table, reporter
+from pile_toolkit.core.errors import UsageError
 
 
 @click.command(short_help="Encode the plan into .bin, .idx and .docs.arrow.")
@@ -60,20 +62,28 @@ def write(
 
 @click.command(short_help="Other weights over the same shards, in a second.")
 @click.argument("name")
-@click.option("--weights", required=True, help='"pile", or a TOML file of epochs per slug, a line such as: arxiv = 2.0')
+@mixture_options("tokens", "300B", weights=None)
 @root_option
 @take_over_option
 @dry_run_option
 @json_option
 @config_option
-def mix(name: str, weights: str, root: Path, dry_run: bool, as_json: bool) -> None:
-    """Other weights over the same shards: a new index under mixes/NAME, nothing is encoded again."""
-    from pile_toolkit.chain.mix import mix_shards
+def mix(name: str, root: Path, dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Other weights over the same shards: a new index under mixes/NAME, nothing is encoded again.
 
+    Totals and shares are of tokens of the train split, where those of `pile build` are of bytes.
+    """
+    from pile_toolkit.chain.mix import mix_shards, planned_mix
+    from pile_toolkit.core.manifest import read_manifest
+
+    if not any(options.values()):
+        raise UsageError("neither weights nor targets are named", hint="--weights weights.toml, or --total 1B")
+    options = {**options, "weights": options["weights"] or "pile"}
     if dry_run:
-        return print_dry_run("mix", root / "mixes" / name, {"weights": weights}, as_json=as_json)
+        rows = planned_mix(root, **options) if read_manifest(root / "shards") else None
+        return show_dry_mixture("mix", root / "mixes" / name, options, rows, as_json=as_json, unit="tokens")
     with writing(root):
-        result = mix_shards(root, name, weights=weights)
+        result = mix_shards(root, name, **options)
     return print_result(result, as_json=as_json, show=_show_written)
 
 

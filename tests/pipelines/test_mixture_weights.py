@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.seeds import keyed_columns
 from pipelines.catalog import components
-from pipelines.weights import copy_keys, exact_copies, resolve_weights
+from pipelines.mixture import copy_keys, exact_copies, resolve_weights
 
 # As people write them: decimals of a few digits, which binary fractions only come close to.
 DECIMALS = st.decimals(0, 20, allow_nan=False, places=3).map(str)

@@ -1,0 +1,64 @@
+"""What is asked for in, one object out that knows what a mixture is made of, and turns sizes into epochs and copies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from pile_toolkit.core.errors import UsageError
+from pipelines.mixture.copies import exact_copies
+from pipelines.mixture.drawing import drawn_by_component
+from pipelines.mixture.epochs import resolve_epochs
+from pipelines.mixture.targets import BYTES, Targets, Unit, check_targets
+from pipelines.mixture.weights import resolve_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+
+# exact: copies by key, as many as epochs say. the-pile: drawn as the original builder does.
+Mode = Literal["exact", "the-pile"]
+
+
+class Mixture(NamedTuple):
+    """Weights per slug, targets and the mode, all checked."""
+
+    weights: dict[str, float]
+    targets: Targets
+    mode: Mode
+    unit: Unit
+
+    def parameters(self) -> dict[str, Any]:
+        """All that copies depend on beside the documents and the seed, for a stage's key."""
+        return {"weights": self.weights, "mode": self.mode, **self.targets.parameters()}
+
+    def epochs(self, sizes: Mapping[str, int]) -> dict[str, float]:
+        """Epochs of each component of `sizes`, the bytes of its train documents, each once."""
+        return resolve_epochs(sizes, self.weights, self.targets, unit=self.unit)
+
+    def copies(
+        self, epochs: Mapping[str, float], *, keys: Mapping[str, np.ndarray], document_bytes: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Copies of each train document of each component, uint16, from its keys and bytes in document order."""
+        if self.mode == "the-pile":
+            return drawn_by_component(epochs, document_bytes)
+        return {slug: exact_copies(epochs[slug], mine) for slug, mine in keys.items()}
+
+
+def mixture(
+    weights: str | Mapping[str, float],
+    slugs: Sequence[str],
+    *,
+    mode: str = "exact",
+    total: str | int | None = None,
+    share: Mapping[str, float] | None = None,
+    temperature: float | None = None,
+    max_epochs: float | None = None,
+    unit: Unit = BYTES,
+) -> Mixture:
+    """The mixture of components `slugs`. Raises UsageError for whatever no sizes could make right."""
+    if mode not in get_args(Mode):
+        raise UsageError(f"unknown mode {mode!r}", hint=f"--mode {' or '.join(get_args(Mode))}")
+    epochs = resolve_weights(weights, slugs)
+    targets = check_targets(slugs, total=total, share=share, temperature=temperature, max_epochs=max_epochs, unit=unit)
+    return Mixture(epochs, targets, mode, unit)  # type: ignore[arg-type]
