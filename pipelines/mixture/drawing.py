@@ -49,8 +49,8 @@ ORIGINAL_ORDER = (
     "enron-emails",
     "pile-cc",
 )
-# Draws at once: their counts per component are all that is kept of them.
-_DRAWS = 1 << 20
+# Draws at once, the first time and at most: their counts per component are all that is kept of them.
+_FIRST_DRAWS, _MOST_DRAWS = 1 << 12, 1 << 20
 _MOST_COPIES = 65_535
 
 
@@ -103,9 +103,9 @@ def _added(numbers: Sequence[float]) -> float:
 def _turns(cumulated: list[float], cycles: Sequence[_Cycle], limit_bytes: int) -> list[int]:
     """How often each component is drawn until the bytes exceed the limit."""
     numbers = _random_numbers()
-    turns, drawn_bytes = [0] * len(cycles), 0
+    turns, drawn_bytes, draws = [0] * len(cycles), 0, _FIRST_DRAWS
     while True:
-        drawn = numbers.random_sample(_DRAWS) * cumulated[-1]
+        drawn = numbers.random_sample(draws) * cumulated[-1]
         # `choices` bisects to the right in all but the last: a number chooses as many as are not above it.
         above = [len(drawn), *(int((drawn >= bound).sum()) for bound in cumulated[:-1]), 0]
         counts = [above[place] - above[place + 1] for place in range(len(cycles))]
@@ -115,7 +115,7 @@ def _turns(cumulated: list[float], cycles: Sequence[_Cycle], limit_bytes: int) -
         if drawn_bytes + block > limit_bytes:
             counts = _until(drawn, cumulated, cycles, turns, limit_bytes - drawn_bytes)
         turns = [first + count for first, count in zip(turns, counts, strict=True)]
-        drawn_bytes += block
+        drawn_bytes, draws = drawn_bytes + block, min(2 * draws, _MOST_DRAWS)
         if drawn_bytes > limit_bytes:
             return turns
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pile_toolkit.chain.forecast import plan, refuse_what_does_not_fit
-from pile_toolkit.core.errors import OutOfSpace, SourceUnavailable
+from pile_toolkit.core.errors import OutOfSpace, SourceUnavailable, UsageError
 from pile_toolkit.core.files import tree_bytes
 from pipelines.catalog import components
 from shards.stats import shard_stats
@@ -32,6 +32,19 @@ def test_the_whole_pile_has_its_published_size(tmp_path):
     # 1254 GiB at 0.29335 tokens a byte.
     assert forecast.tokens / 1e9 == pytest.approx(395, abs=3)
     assert not (tmp_path / "pile-data").exists()
+
+
+def test_targets_are_planned_with_what_is_known_of_sizes(tmp_path):
+    text = '[build]\ntotal = "100GB"\nval_share = 0.1\ntest_share = 0.1\nshare = { arxiv = 0.2 }\nmax_epochs = 3\n'
+    (tmp_path / "pile.toml").write_text(PUBLISHED + text)
+    forecast = plan(tmp_path / "pile.toml")
+    # 100 GB of train, and as often what will be held out: it stands there once.
+    assert forecast.effective_bytes * 0.8 == pytest.approx(100e9, rel=1e-6)
+    arxiv = next(row for row in forecast.components if row.slug == "arxiv")
+    assert arxiv.effective_bytes / forecast.effective_bytes == pytest.approx(0.2)
+    assert max(row.epochs for row in forecast.components) <= 3
+    with pytest.raises(UsageError, match="can reach a total of"):
+        plan(tmp_path / "pile.toml", overrides={"build.total": "1000TB"})
 
 
 def test_components_on_this_disk_are_counted_not_looked_up(undisturbed):

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from pile_toolkit.chain.mix import mix_shards
+from pile_toolkit.chain.mix import mix_shards, planned_mix
 from pile_toolkit.chain.run import run
 from pile_toolkit.chain.stages import train, write_shards
 from pile_toolkit.core.errors import CorruptData, UsageError
@@ -108,6 +108,35 @@ def test_documents_that_were_never_stored_cannot_be_mixed_in(configure, tmp_path
         mix_shards(tmp_path / "root", "mine", weights=dict.fromkeys(DOCUMENTS, 1.0))
     # A mix that is refused leaves the last one of its name as it was.
     assert mix_shards(tmp_path / "root", "mine", weights=without).up_to_date
+
+
+def test_targets_of_a_mix_are_of_its_tokens(root):
+    shown = planned_mix(root, weights=WEIGHTS, total="40k", share={"github": 0.5}, max_epochs=20)
+    assert sum(row.effective_bytes for row in shown) == pytest.approx(40_000, abs=3)
+    result = mix_shards(root, "aimed", weights=WEIGHTS, total="40k", share={"github": 0.5}, max_epochs=20)
+    epochs = read_manifest(root / "mixes" / "aimed").counts["epochs"]
+    assert {row.component: row.epochs for row in shown} == epochs
+    with TokenDataset(root / "shards" / "train") as dataset:
+        longest = int(dataset.sizes.max())
+    # Documents are copied whole, and are of all lengths.
+    assert result.splits["train"].tokens == pytest.approx(40_000, abs=4 * longest)
+    mix_shards(root, "table", weights=epochs)
+    for name in ("train.idx", "train.docs.arrow"):
+        assert (root / "mixes/aimed" / name).read_bytes() == (root / "mixes/table" / name).read_bytes()
+    assert mix_shards(root, "aimed", weights=WEIGHTS, total="40k", share={"github": 0.5}, max_epochs=20).up_to_date
+    with TokenDataset(root / "mixes" / "aimed" / "train") as dataset:
+        origins = dataset.provenance
+        tokens = Counter()
+        for number in range(len(dataset)):
+            tokens[origins.source(number).component] += int(dataset.sizes[number])
+    assert tokens["github"] / tokens.total() == pytest.approx(0.5, abs=4 * longest / tokens.total())
+
+
+def test_sizes_of_a_mix_are_the_tokens_of_train_each_document_once(root):
+    shown = planned_mix(root, weights=WEIGHTS)
+    stored = read_manifest(root / "shards").counts["splits"]["train"]["stored_tokens"]
+    assert sum(row.bytes for row in shown) == stored
+    assert [row.epochs for row in shown] == [WEIGHTS[row.component] for row in shown]
 
 
 @pytest.mark.parametrize("name", ["../out", "a/b", ".hidden", ""])

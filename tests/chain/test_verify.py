@@ -112,7 +112,7 @@ def test_repair_brings_back_every_byte_of_a_root_in_which_every_output_is_damage
 
 def test_repair_brings_back_roots_that_were_made_by_single_commands_with_options(pile, source, tmp_path):
     root, weights, mixed = tmp_path / "a root", tmp_path / "weights.toml", tmp_path / "mixed.toml"
-    weights.write_text("github = 1.5\nubuntu-irc = 2.0\nenron-emails = 0.5\n")
+    weights.write_text("github = 3\nubuntu-irc = 2.0\nenron-emails = 3.5\n")
     mixed.write_text("github = 3.0\nubuntu-irc = 1.0\nenron-emails = 0.5\n")
     with_reject(source / "ubuntu-irc.jsonl.zst", tmp_path / "mine" / "ubuntu-irc.jsonl.zst")
     small = ["model.layers=1", "model.hidden_size=32", "data.sequence_length=64", "optimizer.learning_rate=1e-3"]
@@ -133,10 +133,14 @@ def test_repair_brings_back_roots_that_were_made_by_single_commands_with_options
             "0",
             "--train-shards",
             "2",
+            "--mode",
+            "the-pile",
+            "--share",
+            "github=0.4",
         ],
         ["tokenizer", "train", "--vocab-size", "700", "--max-space-run", "8"],
         ["shards", "write"],
-        ["shards", "mix", "more-code", "--weights", mixed],
+        ["shards", "mix", "more-code", "--weights", mixed, "--temperature", "1.5", "--total", "90k"],
         [
             "train",
             "debug",

@@ -96,6 +96,14 @@ def test_a_file_holds_a_table(tmp_path):
     assert resolve_weights(str(path), ["pile-cc", "arxiv"]) == {"pile-cc": 0.5, "arxiv": 2.0}
 
 
+def test_a_default_is_for_the_components_that_a_table_does_not_name():
+    table = {"default": 0.5, "arxiv": 3}
+    assert resolve_weights(table, ["arxiv", "github", "my-notes"]) == {"arxiv": 3.0, "github": 0.5, "my-notes": 0.5}
+    with pytest.raises(UsageError, match="the weight of 'default' is -1") as error:
+        resolve_weights({"default": -1}, ["arxiv"])
+    assert error.value.hint == "default = 1.0, or 0 to leave it out"
+
+
 @pytest.mark.parametrize("weights", ["absent.toml", "Pile", "."])
 def test_what_is_no_file_is_refused_with_what_may_stand_there(weights):
     with pytest.raises(UsageError, match=f"'{re.escape(weights)}', which is neither 'pile' nor a file") as error:
@@ -108,7 +116,11 @@ def test_what_is_no_file_is_refused_with_what_may_stand_there(weights):
     [
         ({"arxvi": 1.0}, "'arxvi'", "did you mean 'arxiv'?"),
         ({"my-note": 1.0}, "'my-note'", "did you mean 'my-notes'?"),
-        ({"arxiv": 1.0}, "no entry for my-notes", "add `my-notes = 1.0`, or 0 to leave it out"),
+        (
+            {"arxiv": 1.0},
+            "no entry for my-notes",
+            "add `my-notes = 1.0`, or 0 to leave it out; `default = 1.0` is for all that have none",
+        ),
     ],
 )
 def test_unknown_and_missing_names_are_refused_with_what_was_meant(table, fact, hint):
