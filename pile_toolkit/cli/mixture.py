@@ -45,7 +45,7 @@ def mixture_options(unit: str, example: str, *, weights: str | None = "pile") ->
             "--weights",
             type=TextOrTable(),
             default=weights,
-            show_default=weights or "pile, with one of the options below",
+            show_default=True if weights else "pile, with one of the options below",
             help='"pile", or a TOML file of epochs per slug, a line such as: arxiv = 2.0; or: default = 1.0',
         ),
         click.option(

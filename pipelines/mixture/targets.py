@@ -79,6 +79,7 @@ def check_targets(
     share = dict(share or {})
     if isinstance(total, str):
         total = unit.parse(total)
+    total = None if total is None else int(total)
     if total is not None and total < 1:
         raise UsageError(f"the total is {total:,}, nothing would be in it", hint=f"--total {unit.example}")
     lowest, highest = TEMPERATURES

@@ -48,6 +48,21 @@ def test_a_configuration_is_refused_before_anything_runs(tmp_path, text, said):
     assert not (tmp_path / "pile-data").exists()
 
 
+@pytest.mark.parametrize(
+    ("weights", "said", "hint"),
+    [("arxvi = 1.0", "'arxvi', which is no component", "'arxiv'"), ("arxiv = -1", "'arxiv' is -1", "arxiv = 1.0")],
+)
+def test_bad_weights_end_a_run_with_2_before_anything_is_downloaded(pile, tmp_path, weights, said, hint):
+    (tmp_path / "weights.toml").write_text(f"default = 1\n{weights}\n")
+    (tmp_path / "pile.toml").write_text('[build]\nweights = "weights.toml"\n')
+    done = pile("run", "pile.toml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert hint in done.stderr
+    assert not (tmp_path / "pile-data").exists()
+
+
 def test_components_that_an_earlier_run_left_are_not_mixed_in_unasked(configure, tmp_path):
     config = configure(tmp_path)
     settings = {"train": None, "build.val_share": 0.2, "build.test_share": 0.2, "tokenizer.vocab_size": 400}

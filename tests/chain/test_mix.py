@@ -132,6 +132,17 @@ def test_targets_of_a_mix_are_of_its_tokens(root):
     assert tokens["github"] / tokens.total() == pytest.approx(0.5, abs=4 * longest / tokens.total())
 
 
+def test_a_dry_run_of_a_mix_shows_its_tokens_and_something_must_be_asked_for(pile, root):
+    words = ["shards", "mix", "aimed", "--root", root]
+    nothing = pile(*words)
+    assert nothing.returncode == 2
+    assert "--weights weights.toml, or --total 1B" in nothing.stderr
+    shown = pile(*words, "--total", "50k", "--share", "github=30%", "--dry-run")
+    rows = [line.split() for line in shown.stdout.splitlines() if line.startswith("github ")]
+    assert [row[-2:] for row in rows] == [["15,000", "30.00%"]], shown.stdout + shown.stderr
+    assert not (root / "mixes").exists()
+
+
 def test_sizes_of_a_mix_are_the_tokens_of_train_each_document_once(root):
     shown = planned_mix(root, weights=WEIGHTS)
     stored = read_manifest(root / "shards").counts["splits"]["train"]["stored_tokens"]

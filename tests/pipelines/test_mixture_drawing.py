@@ -103,6 +103,17 @@ def test_the_original_names_pile_cc_last_and_components_of_ones_own_come_after_i
     assert [found[slug].tolist() for slug in ("arxiv", "pile-cc", "my-notes")] == expected
 
 
+@pytest.mark.parametrize("draws", [1, 4096])
+def test_a_number_that_meets_a_bound_means_the_component_behind_it(monkeypatch, draws):
+    monkeypatch.setattr(drawing, "_FIRST_DRAWS", draws)
+    monkeypatch.setattr(drawing, "_MOST_DRAWS", draws)
+    number = random.Random(42).random()
+    # Two components of a document each: the first bound is the first number drawn, to the last bit.
+    epochs = [number, 1 - number]
+    assert sum(epochs) == 1.0
+    assert drawn(epochs, [[9], [90]]) == plain_copies(epochs, [[9], [90]]) == [[0], [1]]
+
+
 def test_a_document_without_text_takes_its_turn():
     copies = drawn([1.0], [[0, 10, 0, 10]])
     # 20 bytes are met, not exceeded, by the fourth document; the sixth exceeds them.
