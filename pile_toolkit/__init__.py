@@ -38,6 +38,9 @@ _OWNERS = {
     "load_model": "trainer.convert",
     "export": "pile_toolkit.chain.stages",
     "plan": "pile_toolkit.chain.forecast",
+    "stats": "pile_toolkit.chain.statistics",
+    "diff": "pile_toolkit.chain.diff",
+    "lock": "pile_toolkit.chain.lock",
     "verify": "pile_toolkit.chain.verify",
     "run": "pile_toolkit.chain.run",
 }

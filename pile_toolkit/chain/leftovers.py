@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Folders of the stages, relative to the root: nothing else in it is ever looked into.
-TOPS = ("components", "dedup", "plan", "corpus", "tokenizer", "shards", "mixes", "runs", "reports")
+TOPS = ("components", "dedup", "plan", "corpus", "tokenizer", "shards", "mixes", "runs", "stats", "reports")
 
 _PARTIAL = re.compile(rf".+{re.escape(PARTIAL)}\d+-[0-9a-f]{{8}}")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # A run is trained again beside itself, and only what is damaged is taken from there.
 TWIN_SUFFIX = ".repair"
 # Stages that take --jobs.
-PARALLEL = (("download",), ("dedup",), ("build",), ("tokenizer", "train"), ("shards", "write"))
+PARALLEL = (("download",), ("dedup",), ("build",), ("tokenizer", "train"), ("shards", "write"), ("stats",))
 _BY_FOLDER = {"dedup": "dedup", "plan": "build", "corpus": "build", "tokenizer": "tokenizer train"}
 
 
@@ -99,6 +99,8 @@ def _remedy_of(root: Path, folder: Path, manifest: Manifest, known: Mapping[str,
             return _with_weights(root, command, parameters["weights"], f"mix-{folder.name}")
         case "train":
             return _train(root, folder, manifest, known)
+        case "stats":
+            return _stats(root, manifest, known)
         case "report":
             return _command(root, "report")
     return Remedy(note=f"the stage '{stage}' is not one of this version")
@@ -191,6 +193,17 @@ def _shards(root: Path, manifest: Manifest, known: Mapping[str, Manifest]) -> Re
     if trained is None or trained.counts["tokenizer"] != wanted:
         return Remedy(note=f"pile shards write --root {root} --tokenizer with the tokenizer.json of hash {wanted}")
     return _command(root, "shards", "write", *(["--materialize"] if manifest.key.parameters.get("materialize") else []))
+
+
+def _stats(root: Path, manifest: Manifest, known: Mapping[str, Manifest]) -> Remedy:
+    parameters, inputs = manifest.key.parameters, manifest.key.inputs
+    trained = known["tokenizer"].counts["tokenizer"] if "tokenizer" in known else None
+    wanted = inputs.get("tokenizer")
+    if wanted not in (None, trained):
+        return Remedy(note=f"pile stats --root {root} --tokenizer with the tokenizer.json of hash {wanted}")
+    flags = [] if wanted else ["--estimate-tokens"]
+    flags += [] if parameters["detector"] else ["--no-languages"]
+    return _command(root, "stats", *_options(parameters, ("of",)), *flags)
 
 
 def _train(root: Path, folder: Path, manifest: Manifest, known: Mapping[str, Manifest]) -> Remedy:

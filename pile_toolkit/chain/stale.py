@@ -39,6 +39,10 @@ def staleness(root: Path, name: str, known: Mapping[str, Manifest], lost: Collec
             phases = [phase[2] for phase in manifest.key.parameters.get("phases", ())]
             facts = (_without_shards(data, known, lost) for data in phases or [before["shards"]])
             return next(filter(None, facts), None)
+        case "stats":
+            now = {other: item.digest() for other, item in known.items() if other in before or "components/" in other}
+            # Any tokenizer may count.
+            now |= {"tokenizer": before["tokenizer"]} if "tokenizer" in before else {}
         case "report":
             now = {other: hash_file(root / other / MANIFEST) for other in known if _reported(other)}
         case _:
@@ -51,7 +55,7 @@ def _components(known: Mapping[str, Manifest]) -> dict[str, str]:
 
 
 def _reported(name: str) -> bool:
-    return name != "reports" and not name.startswith("mixes/")
+    return name not in ("reports", "stats") and not name.startswith("mixes/")
 
 
 def _tokenizer(root: Path, name: str, known: Mapping[str, Manifest]) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pile_toolkit.core.console import Reporter
 
 # Where the stages keep their manifests, in the order of the chain.
-FOLDERS = ("components/*", "dedup", "plan", "corpus", "tokenizer", "shards", "mixes/*", "runs/*", "reports")
+FOLDERS = ("components/*", "dedup", "plan", "corpus", "tokenizer", "shards", "mixes/*", "runs/*", "stats", "reports")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
