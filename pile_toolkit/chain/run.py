@@ -10,8 +10,10 @@ import msgspec
 
 from pile_toolkit.chain.check import check, refuse_leftovers
 from pile_toolkit.chain.config import RunConfig, load_run_config, write_resolved
+from pile_toolkit.chain.locked import FOLDERS, LockedRun
 from pile_toolkit.chain.stages import require_torch, train, write_shards
 from pile_toolkit.core.console import SILENT, size
+from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.lease import hold_root
 from pile_toolkit.core.runners import available_jobs
 
@@ -31,7 +33,10 @@ class StageSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run did; `report` is the path of the HTML page, losses are None without training."""
+    """What a run did; `report` is the path of the HTML page, losses are None without training.
+
+    `warnings` are what a locked run found different on this machine, and did not refuse.
+    """
 
     root: str
     up_to_date: bool
@@ -40,11 +45,13 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     first_loss: float | None
     last_loss: float | None
     report: str
+    warnings: list[str] = []
 
 
 def run(
-    config: str | Path,
+    config: str | Path | None = None,
     *,
+    locked: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     jobs: int | None = None,
     scheduler: str = "process",
@@ -53,21 +60,32 @@ def run(
 ) -> RunResult:
     """Runs every stage of a configuration file in order; finished ones are passed over, a killed one continues.
 
-    `overrides` replace dotted keys. `jobs` None: all processors. Raises what the stages raise, UsageError for a bad
-    file before anything runs, TryAgain where another run holds the root.
+    With `locked`, a lock file, the configuration is the lock's: every stage up to the shards has to make the same
+    bytes. `overrides` replace dotted keys, of a lock only where things lie. `jobs` None: all processors. Raises what
+    the stages raise, UsageError for a bad file before anything runs, TryAgain where another run holds the root,
+    CorruptData where an input or an output is not the one that was locked.
     """
-    resolved = load_run_config(config, overrides)
+    if (config is None) == (locked is None):
+        raise UsageError("a run takes a configuration or a lock file, one of them", hint="pile run pile.toml")
+    held = LockedRun(locked, overrides) if locked is not None else None
+    resolved = held.config if held is not None else load_run_config(config or "", overrides)
     check(resolved)
     if resolved.train is not None:
         require_torch()
     root = Path(resolved.root)
     refuse_leftovers(root, resolved)
+    warnings = held.check().warnings if held is not None else []
+    for warning in warnings:
+        reporter.say(f"warning: {warning}")
     with hold_root(root, take_over=take_over):
         write_resolved(root, resolved)
-        return _run(resolved, root, jobs or available_jobs(), scheduler, reporter)
+        result = _run(resolved, root, jobs or available_jobs(), scheduler, reporter, held)
+    return msgspec.structs.replace(result, warnings=warnings)
 
 
-def _run(config: RunConfig, root: Path, jobs: int, scheduler: str, reporter: Reporter) -> RunResult:
+def _run(
+    config: RunConfig, root: Path, jobs: int, scheduler: str, reporter: Reporter, held: LockedRun | None
+) -> RunResult:
     started = time.monotonic()
     stages: list[StageSummary] = []
     results: dict[str, Any] = {}
@@ -76,6 +94,8 @@ def _run(config: RunConfig, root: Path, jobs: int, scheduler: str, reporter: Rep
         result = results[stage] = call()
         elapsed_s = round(time.monotonic() - before, 3)
         summary = StageSummary(stage=stage, up_to_date=result.up_to_date, elapsed_s=elapsed_s, facts=facts(result))
+        if held is not None and stage in FOLDERS:
+            held.after(stage)
         stages.append(summary)
         reporter.say(f"{stage}: {'up to date' if summary.up_to_date else f'{elapsed_s:.1f} s'}, {summary.facts}")
     trained = results.get("train")

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pile_toolkit.cli.options import (
+    config_option,
+    dry_run_option,
+    json_option,
     percent,
     print_dry_run,
     print_result,
+    root_option,
     stage_options,
     writing,
 )
@@ -122,3 +126,31 @@ def _size(value: float | None) -> str:
 
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+@click.command()
+@root_option
+@click.option("-o", "--output", default="pile.lock", show_default=True, type=FILE, help="The file to write.")
+@dry_run_option
+@json_option
+@config_option
+def lock(root: Path, output: str, dry_run: bool, as_json: bool) -> None:
+    """One file from which `pile run --locked` makes the same corpus again, or says what no longer matches.
+
+    It holds the configuration, parameters, formats and versions, and the hash of every input and output up to the
+    shards; no data, and no paths of this machine. Sources that are folders are named anew with --from.
+
+    \b
+    pile lock -o pile.lock
+    pile run --locked pile.lock --root again --from ./my-pile
+    pile run --locked pile.lock --dry-run    compares versions and inputs only
+    """
+    from pile_toolkit.chain.lock import lock as library
+
+    if dry_run:
+        return print_dry_run("lock", root, {"output": output}, as_json=as_json, standing=f"as the file {output}")
+    return print_result(library(root, output), as_json=as_json, show=_show_lock)
+
+
+def _show_lock(result: Any) -> None:
+    click.echo(f"{result.path}: {result.files:,} files of {len(result.stages)} stages, {size(result.bytes)}")

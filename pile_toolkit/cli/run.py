@@ -22,6 +22,7 @@ from pile_toolkit.cli.options import (
     writing,
 )
 from pile_toolkit.core.console import duration, print_table, reporter, size
+from pile_toolkit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pile_toolkit.chain.calibration import Calibrate
@@ -41,9 +42,15 @@ def _overrides(**values: Any) -> dict[str, Any]:
 
 @click.command()
 @CONFIG
+@click.option(
+    "--locked",
+    type=click.Path(dir_okay=False),
+    help="In place of CONFIG a file of `pile lock`: the same bytes, or why not.",
+)
 @FILES_ROOT
 @click.option("--seed", type=int, help="Instead of the file's seed.")
 @click.option("--from", "source", help="Instead of download.from.")
+@click.option("--against", help="Instead of dedup.against.")
 @click.option("--steps", type=click.IntRange(min=1), help="Instead of train.steps.")
 @click.option("--name", help="Instead of train.name: the folder under runs/.")
 @click.option("--take-over", is_flag=True, help="Displace a run of another host that is gone.")
@@ -51,11 +58,15 @@ def _overrides(**values: Any) -> dict[str, Any]:
 @scheduler_option
 @dry_run_option
 @json_option
+@click.pass_context
 def run(
+    context: click.Context,
     config: Path,
+    locked: str | None,
     root: str | None,
     seed: int | None,
     source: str | None,
+    against: str | None,
     steps: int | None,
     name: str | None,
     take_over: bool,
@@ -64,16 +75,35 @@ def run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """All stages of CONFIG (default pile.toml), in order; what is up to date is passed over."""
+    """All stages of CONFIG (default pile.toml), in order; what is up to date is passed over.
+
+    With --locked, what `pile lock` wrote: versions and inputs are compared before anything runs, every file of a stage
+    after it. Exit code 4 where one differs.
+    """
     from pile_toolkit.chain.run import run as library
 
     overrides = _overrides(root=root, seed=seed, download__from=source, train__steps=steps, train__name=name)
+    overrides |= _overrides(dedup__against=against)
+    if locked is not None and context.get_parameter_source("config") is not click.core.ParameterSource.DEFAULT:
+        raise UsageError(f"{locked} has its own configuration, and {config} was given", hint="one of them")
+    if dry_run and locked is not None:
+        return _check_lock(locked, overrides, as_json=as_json)
     if dry_run:
         return _plan(config, overrides, jobs=jobs, as_json=as_json)
-    result = library(
-        config, overrides=overrides, jobs=jobs, scheduler=scheduler, take_over=take_over, reporter=reporter()
-    )
+    options: dict[str, Any] = {"jobs": jobs, "scheduler": scheduler, "take_over": take_over, "reporter": reporter()}
+    result = library(None if locked else config, locked=locked, overrides=overrides, **options)
     return print_result(result, as_json=as_json, show=_show_run)
+
+
+def _check_lock(locked: str, overrides: dict[str, Any], *, as_json: bool) -> None:
+    from pile_toolkit.chain.locked import LockedRun
+
+    def show(found: Any) -> None:
+        for warning in found.warnings:
+            click.echo(f"warning: {warning}")
+        click.echo(f"would make {len(found.stages)} stages of {found.lock} in {found.root}, and compare every file")
+
+    print_result(LockedRun(locked, overrides).check(), as_json=as_json, show=show)
 
 
 def _show_run(result: Any) -> None:
@@ -88,6 +118,8 @@ def _show_run(result: Any) -> None:
     click.echo()
     if result.up_to_date:
         click.echo(f"all {len(result.stages)} stages are up to date")
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}")
     if result.last_loss is not None:
         click.echo(f"loss {result.first_loss:.3f} -> {result.last_loss:.3f}")
     click.echo(f"report: {result.report}")

@@ -177,7 +177,7 @@ def _simple_bars(
 
 def _lengths(total: GroupStatistics, unit: str) -> Figure:
     buckets = total.lengths[unit].histogram
-    bins = _bins(buckets, buckets, unit, tick_bits=2)
+    bins = _bins(buckets, buckets, unit, tick_bits=4)
     chart = histogram(bins, x_unit=f"{unit} of a document", y_unit="documents", name=f"Lengths in {unit}")
     return Figure(title=f"Lengths in {unit}", svg=chart, note="Each column spans a doubling of length.")
 
