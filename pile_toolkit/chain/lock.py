@@ -165,7 +165,7 @@ def _locked(name: str, manifest: Manifest) -> LockedStage:
     parameters = dict(key.parameters)
     if key.stage == "download" and is_local(str(parameters.get("from", ""))):
         # Where the files lay is this machine's; what they were is in the outputs.
-        del parameters["from"]
+        parameters.pop("from", None)
     elif key.stage == "download":
         parameters["from"] = mask_setting(str(parameters["from"]))
     # Of a file that was pointed at, or was fetched to a place of its own, the name counts.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +128,138 @@ def _size(value: float | None) -> str:
 
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+@click.command()
+@click.argument("left", type=click.Path())
+@click.argument("right", type=click.Path())
+@click.option("--details", is_flag=True, help="List every difference, not only how many there are.")
+@json_option
+def diff(left: str, right: str, details: bool, as_json: bool) -> None:
+    """What differs between two roots, or two files of `pile lock`. Exit code 0 where nothing does, else 1.
+
+    Of two roots documents are compared by the hash of their text: added, removed, changed, on another side of a split,
+    with other copies; then merges, tokens per component, recipes.
+
+    \b
+    pile diff pile-data other-data
+    pile diff pile-data other-data --details
+    pile diff before.lock pile-data
+    """
+    from pile_toolkit.chain.diff import diff as library
+
+    result = library(left, right)
+    print_result(result, as_json=as_json, show=functools.partial(_show_diff, details=details))
+    if not result.equal:
+        # Not through click, which makes it the value of the command where others catch its errors.
+        sys.exit(1)
+
+
+def _show_diff(result: Any, *, details: bool) -> None:
+    if rows := [row for row in _summary(result) if row[1]]:
+        print_table(["differs", "how much"], rows)
+    if details:
+        _show_details(result)
+    for note in result.notes:
+        click.echo(note)
+    if result.versions:
+        named = ", ".join(f"{item.name} {item.left} / {item.right}" for item in result.versions)
+        click.echo(f"versions: {named}")
+    if result.equal:
+        click.echo(f"{result.left} and {result.right} are equal")
+    elif not details:
+        click.echo("--details lists all of it")
+
+
+def _summary(result: Any) -> Iterable[tuple[str, str]]:
+    rows = result.components
+
+    def total(name: str) -> int:
+        return sum(getattr(row, name) for row in rows)
+
+    yield "parameters", _some([f"{item.name} {_value(item.left)} / {_value(item.right)}" for item in result.parameters])
+    yield "inputs", _some([item.name for item in result.inputs])
+    if any(total(name) for name in ("added", "removed", "changed")):
+        yield "documents", f"{total('added'):,} added, {total('removed'):,} removed, {total('changed'):,} changed"
+    if total("planned_left") or total("planned_right"):
+        yield "planned", f"{total('planned_left'):,} texts only left, {total('planned_right'):,} only right"
+    moved = sum(sum(row.moved.values()) for row in rows)
+    yield "splits", f"{moved:,} texts on another side" if moved else ""
+    if total("copies_differ"):
+        copies = f"{total('left_copies'):,} copies left, {total('right_copies'):,} right"
+        yield "copies", f"{total('copies_differ'):,} texts with other copies: {copies}"
+    yield "tokenizer", _tokenizer_line(result.tokenizer)
+    if result.shards:
+        left, right = (sum(getattr(row, side) for row in result.shards) for side in ("left", "right"))
+        yield "shards", f"{left:,} / {right:,} tokens where they differ"
+    yield "training", _some([f"{item.name} {_value(item.left)} / {_value(item.right)}" for item in result.runs])
+    yield "files", _some([item.name for item in result.outputs])
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _tokenizer_line(found: Any) -> str:
+    if found is None:
+        return ""
+    first = f", merge {found.first_merge:,} is the first" if found.first_merge else ""
+    return f"{found.only_left:,} tokens only left, {found.only_right:,} only right{first}"
+
+
+def _show_details(result: Any) -> None:
+    for title, changes in (
+        ("parameter", result.parameters),
+        ("input", result.inputs),
+        ("file", result.outputs),
+        ("training", result.runs),
+    ):
+        if changes:
+            click.echo()
+            print_table(
+                [title, "left", "right"], [(item.name, _value(item.left), _value(item.right)) for item in changes]
+            )
+    if result.components:
+        click.echo()
+        numbers = ("added", "removed", "changed", "planned_left", "planned_right", "copies_differ")
+        rows = [
+            (
+                row.slug,
+                *(f"{getattr(row, name):,}" for name in numbers),
+                ", ".join(f"{count:,} {name}" for name, count in row.moved.items()),
+            )
+            for row in result.components
+        ]
+        columns = ["component", ">added", ">removed", ">changed", ">only left", ">only right", ">other copies", "moved"]
+        print_table(columns, rows)
+    _show_tokenizer(result.tokenizer)
+    if result.shards:
+        click.echo()
+        rows = [(row.split, row.slug, f"{row.left:,}", f"{row.right:,}") for row in result.shards]
+        print_table(["shards", "component", ">left, tokens", ">right, tokens"], rows)
+    click.echo()
+
+
+def _show_tokenizer(found: Any) -> None:
+    if found is None:
+        return
+    click.echo()
+    rows: list[tuple[str, ...]] = [
+        ("tokens", f"{found.left_tokens:,}", f"{found.right_tokens:,}"),
+        ("only there", f"{found.only_left:,}", f"{found.only_right:,}"),
+        ("merges", f"{found.left_merges:,}", f"{found.right_merges:,}"),
+        ("merges only there", f"{found.merges_only_left:,}", f"{found.merges_only_right:,}"),
+    ]
+    if found.first_merge:
+        merges = (_value(found.first_merge_left), _value(found.first_merge_right))
+        rows.append((f"merge {found.first_merge:,}", *map(ascii, merges)))
+    print_table(["tokenizer", ">left", ">right"], rows)
+    click.echo(f"{found.renumbered:,} tokens of both have other ids")
 
 
 @click.command()

@@ -52,7 +52,13 @@ SIGNATURES = {
     "export": "(checkpoint, target, *, to='hf', tokenizer=None)",
     "plan": "(config, *, overrides=None, jobs=1, calibrate='never', reporter)",
     "verify": "(root, *, repair=False, jobs=None, reporter)",
-    "run": "(config, *, overrides=None, jobs=None, scheduler='process', take_over=False, reporter)",
+    "stats": (
+        "(root='pile-data', *, of='all', tokenizer=None, estimate_tokens=False, languages=True, jobs=1, "
+        "scheduler='process', reporter)"
+    ),
+    "diff": "(left, right)",
+    "lock": "(root='pile-data', output='pile.lock')",
+    "run": "(config=None, *, locked=None, overrides=None, jobs=None, scheduler='process', take_over=False, reporter)",
 }
 METHODS = {
     ("Encoder", "load"): "(path)",
