@@ -85,7 +85,7 @@ def unfinished(root: Path) -> list[Remedy]:
 
 
 def _place(remedy: Remedy) -> int:
-    order = ("download", "dedup", "build", "tokenizer", "shards", "train", "run", "report")
+    order = ("download", "dedup", "build", "tokenizer", "shards", "train", "run", "stats", "report")
     words = remedy.command or ("download",)
     # A mix is made of the shards.
     return 2 * order.index(words[0]) + (words[:2] == ("shards", "mix"))
