@@ -77,7 +77,10 @@ def count_statistics(
     """
     root = Path(root)
     started_at = time.time()
-    inputs = _inputs(root, of)
+    inputs = _inputs(root, of, in_shards=tokens.counted is not None)
+    if inputs.plan is None:
+        # Whatever the shards were made of, it is not what is there now.
+        tokens = tokens._replace(counted=None)
     detector = detector_name() if languages else None
     folder, key = root / FOLDER, _key(inputs, tokens, of, detector)
     notes = _notes(inputs, tokens, of, MISSING if languages and detector is None else None)
@@ -105,7 +108,7 @@ def count_statistics(
     return _result(root, manifest, notes, up_to_date=False)
 
 
-def _inputs(root: Path, of: Of) -> _Inputs:
+def _inputs(root: Path, of: Of, *, in_shards: bool) -> _Inputs:
     components = [read_component(root, slug) for slug in present_slugs(root)]
     if not components:
         raise UsageError(f"{root} holds no components", hint=f"pile download --all --root {root}")
@@ -116,7 +119,8 @@ def _inputs(root: Path, of: Of) -> _Inputs:
         plan = None
     if plan is None and of == "plan":
         raise UsageError(f"{root} has no plan of the components that it holds", hint=f"pile build --root {root}")
-    return _Inputs(components, dedup, plan if of != "components" else None)
+    # What shards hold is known by the plan, be it told of or not.
+    return _Inputs(components, dedup, plan if of != "components" or in_shards else None)
 
 
 def _tokenizer(tokens: TokenSources) -> str | None:
@@ -242,7 +246,7 @@ def _in_order(
                 compression=compression_of_all(packed, [item.text_bytes for item in inputs.components]),
             )
         )
-    planned = [group for group in groups if group.of == "plan"]
+    planned = [group for group in groups if group.of == "plan" and of != "components"]
     found += map(statistics_of, planned)
     for split in (*SPLITS, ALL_SPLITS):
         if mine := [group for group in planned if group.split == split]:

@@ -16,6 +16,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.manifest import StageKey, describe, publish
 from pile_toolkit.core.plan import SPLITS
@@ -207,10 +208,17 @@ def test_tokens_are_those_of_the_shards_and_only_the_rest_is_encoded(root):
     planned = row_of(result, "plan", "arxiv", "train")
     assert (planned.tokens_from, planned.tokens) == ("shards", planned.bytes + planned.copies)
     assert Counter(asked) == Counter([*texts(300, 1)[1::2], *[*texts(200, 2), "", "é"][1::2]])
+    alone = counted(root, of="components", tokens=TokenSources(0.25, Shards(), Bytes()))
+    assert alone.groups == [row for row in result.groups if row.of == "components"]
     # Without an encoder what is not in the shards is a guess, and what is in them is not.
     guessed = counted(root, tokens=TokenSources(0.25, Shards()))
     assert row_of(guessed, "components", "arxiv").tokens_from == "estimate"
     assert row_of(guessed, "plan", "arxiv", "train") == planned
+    # Shards of documents that are no longer there say nothing.
+    write_component(root, "mine", {"c.jsonl.zst": ["another"]})
+    stale = counted(root, tokens=TokenSources(0.25, Shards(), Bytes()))
+    assert {row.tokens_from for row in stale.groups} == {"encoded"}
+    assert row_of(stale, "components", "arxiv").tokens == row.tokens
 
 
 def test_duplicates_are_the_keep_lists_and_a_stale_one_is_not_told(root):
@@ -275,6 +283,24 @@ def test_any_number_of_workers_writes_the_same_bytes_and_a_second_run_has_nothin
     (root / "stats" / "manifest.json").unlink()
     counted(root, jobs=2)
     assert {path.name: path.read_bytes() for path in (root / "stats").iterdir() if path.name != "timings.json"} == files
+
+
+def test_a_run_that_ended_early_continues_from_its_finished_files(root, monkeypatch):
+    undisturbed = counted(root)
+    files = {path.name: path.read_bytes() for path in (root / "stats").iterdir() if path.name != "timings.json"}
+    (root / "stats" / "manifest.json").unlink()
+    whole = (root / "components" / "mine" / "c.jsonl.zst").read_bytes()
+    (root / "components" / "mine" / "c.jsonl.zst").write_bytes(whole[:-5])
+    with pytest.raises(CorruptData, match=r"c.jsonl.zst"):
+        counted(root)
+    assert len(list((root / "stats").glob(".work-*/count-arxiv-*/result.json"))) == 2
+    (root / "components" / "mine" / "c.jsonl.zst").write_bytes(whole)
+    read = []
+    monkeypatch.setattr(counting, "read_documents", lambda path: read.append(path.name) or read_documents(path))
+    assert counted(root).groups == undisturbed.groups
+    assert read == ["c.jsonl.zst"]
+    found = {path.name: path.read_bytes() for path in (root / "stats").iterdir() if path.name != "timings.json"}
+    assert found == files
 
 
 def test_the_tables_have_the_figures_of_the_json(root):
