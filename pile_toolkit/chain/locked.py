@@ -14,6 +14,8 @@ from pile_toolkit.core.config import convert
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import hash_file
 from pile_toolkit.core.manifest import read_manifest
+from pipelines.dedup.settings import resolve
+from pipelines.dedup.stage import parameters_of
 from pipelines.sources import FolderSource, parse_sources
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class LockedRun:
         Raises CorruptData where an input is not the one that was locked: nothing has run by then.
         """
         self._refuse_other_inputs()
+        self._refuse_other_sets()
         return LockCheck(
             lock=str(self.path),
             root=self.config.root,
@@ -107,6 +110,19 @@ class LockedRun:
             raise CorruptData(
                 f"{differing[0]} when {self.path} was written{others}: the corpus would be another one",
                 hint="--from with the files that were locked, or pile run without --locked",
+            )
+
+    def _refuse_other_sets(self) -> None:
+        dedup = self.lock.stage("dedup")
+        wanted = dedup.parameters.get("against") if dedup is not None else None
+        if wanted is None:
+            return
+        found = parameters_of(self.config.dedup, resolve(self.config.dedup))["against"]
+        if found["content"] != wanted["content"]:
+            raise CorruptData(
+                f"the evaluation sets in {self.config.dedup.against} are not those of {self.path}: their content is "
+                f"{found['content']} and was {wanted['content']}",
+                hint="--against with the sets that were locked",
             )
 
     def after(self, step: str) -> None:
