@@ -251,18 +251,18 @@ def test_compression_is_that_of_the_files_and_of_their_lines_at_level_3(root, mo
 
 
 def test_languages_are_told_where_there_is_a_detector_and_asked_for_where_not(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pipelines.filters.language", None)
     assert any("pip install" in note for note in counted(root).notes)
     detector = types.ModuleType("pipelines.filters.language")
-    detector.DETECTOR = "first letter"
-    detector.detect_language = lambda text: "none" if not text else unicodedata.category(text[0])
+    detector.detect = lambda text: (unicodedata.category(text[0]), 0.5)
     monkeypatch.setitem(sys.modules, "pipelines.filters", types.ModuleType("pipelines.filters"))
     monkeypatch.setitem(sys.modules, "pipelines.filters.language", detector)
     plan_of(root, lambda row: row.update(copies=3))
     result = counted(root)
-    assert result.detector == "first letter"
+    assert result.detector.startswith("py3langid")
     every = [*texts(300, 1), *texts(200, 2), "", "é"]
     for row, copies in ((row_of(result, "components", "arxiv"), 1), (row_of(result, "plan", "arxiv", "train"), 3)):
-        wanted = Counter(detector.detect_language(text) for text in every)
+        wanted = Counter(detector.detect(text)[0] if text.strip() else "none" for text in every)
         assert {item.language: item.documents for item in row.languages} == {
             name: copies * count for name, count in wanted.items()
         }
