@@ -72,13 +72,21 @@ def component_groups(
                 documents=sum(item.documents[number] for item in counted),
                 lengths=lengths,
                 encoded=encoded,
-                languages=_summed(item.languages[number] for item in counted) if detected else None,
+                languages=_scaled(_summed(item.languages[number] for item in counted), lengths[0].total)
+                if detected
+                else None,
                 tokens_per_byte=tokens.per_byte,
             )
         )
     if len(groups) > 1:
         groups.append(together(groups[1:], component.slug, ALL_SPLITS))
     return groups, counted
+
+
+def _scaled(sampled: Mapping[str, tuple[int, int]], text_bytes: int) -> dict[str, tuple[int, int]]:
+    """From the bytes of a sample to those of all, so that samples of different shares can be summed."""
+    in_sample = max(sum(size for _, size in sampled.values()), 1)
+    return {name: (count, text_bytes * size // in_sample) for name, (count, size) in sampled.items()}
 
 
 def _summed(parts: Iterable[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[int, int]]:
@@ -143,7 +151,12 @@ def _tokens_from(encoded: int, copies: int) -> TokensFrom:
 def _languages(found: Mapping[str, tuple[int, int]]) -> list[LanguageShare]:
     # The most of the text first; equal ones by name.
     order = sorted(found.items(), key=lambda item: (-item[1][1], item[0]))
-    return [LanguageShare(language=name, documents=counts[0], bytes=counts[1]) for name, counts in order if counts[0]]
+    total = max(sum(size for _, size in found.values()), 1)
+    return [
+        LanguageShare(language=name, documents=count, bytes=size, share=size / total)
+        for name, (count, size) in order
+        if count
+    ]
 
 
 def compression_of(component: ComponentDocuments, counted: Sequence[FileCounts]) -> Compression:

@@ -39,13 +39,14 @@ _BLOCK_CHARACTERS = 4 << 20
 class CountOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What is counted of one file.
 
-    `planned` is the component's number in the plan; `sample_share` that of documents that are compressed. `encode` all
+    `planned` is the component's number in the plan; `sample_share` that of documents that are compressed,
+    `language_share` that of documents whose language is detected. `encode` all
     documents, those that the plan has not as a whole, or none; `encode_plan` what the plan has.
     """
 
     planned: int | None
     sample_share: float
-    languages: bool
+    language_share: float
     encode: str
     encode_plan: bool
 
@@ -105,7 +106,8 @@ class _Counting:
     ) -> None:
         self.tally = LengthTally()
         self._options, self._encoder = options, cast("Encoder", carried.encoder if carried else None)
-        self._detect = load_detector() if options.languages else None
+        self._detect = load_detector() if options.language_share else None
+        self._asked = _Chosen(f"languages {name}", options.language_share)
         self._plan = None if options.planned is None else _PlannedFile(root, path, options.planned, file)
         self._documents = [0] * (1 + len(SPLITS))
         self._languages: list[dict[str, tuple[int, int]]] = [{} for _ in self._documents]
@@ -118,7 +120,7 @@ class _Counting:
             BYTES: np.fromiter(map(utf8_bytes, texts), np.int64, len(texts)),
             CHARACTERS: np.fromiter(map(len, texts), np.int64, len(texts)),
         }
-        languages = [self._detect(text) for text in texts] if self._detect else None
+        languages = self._detected(lines, texts)
         self._sample.add(lines, documents, sizes[BYTES])
         self._documents[AS_THEY_ARE] += len(texts)
         for unit, values in sizes.items():
@@ -132,6 +134,15 @@ class _Counting:
                 sizes[TOKENS] = tokens
         if self._plan is not None:
             self._add_planned(self._plan, lines, texts, sizes, languages)
+
+    def _detected(self, lines: NDArray[np.int64], texts: list[str]) -> list[str | None] | None:
+        """The language of each text, None of those that are not in the sample."""
+        if self._detect is None:
+            return None
+        found: list[str | None] = [None] * len(texts)
+        for place in self._asked.places(lines).tolist():
+            found[place] = self._detect(texts[place])
+        return found
 
     def _to_encode(self, lines: NDArray[np.int64]) -> NDArray[np.int64]:
         if self._options.encode == "none":
@@ -152,7 +163,7 @@ class _Counting:
         lines: NDArray[np.int64],
         texts: list[str],
         sizes: dict[int, NDArray],
-        languages: list[str] | None,
+        languages: list[str | None] | None,
     ) -> None:
         rows = plan.rows(lines)
         place = np.searchsorted(lines, plan.lines[rows])
@@ -177,10 +188,12 @@ class _Counting:
             self._add_languages(group, said, measured[BYTES][mine], copies[mine])
 
     def _add_languages(
-        self, group: int, languages: list[str] | None, sizes: NDArray[np.int64], copies: NDArray[np.int64]
+        self, group: int, languages: list[str | None] | None, sizes: NDArray[np.int64], copies: NDArray[np.int64]
     ) -> None:
         found = self._languages[group]
         for language, size, copy in zip(languages or (), sizes.tolist(), copies.tolist(), strict=False):
+            if language is None:
+                continue
             documents, text_bytes = found.get(language, (0, 0))
             found[language] = (documents + copy, text_bytes + copy * size)
 
@@ -233,21 +246,30 @@ class _PlannedFile:
         )
 
 
+class _Chosen:
+    """A share of the lines of a file, by key."""
+
+    def __init__(self, purpose: str, share: float) -> None:
+        self._purpose = purpose
+        self._limit = min(int(share * KEY_RANGE), KEY_RANGE)
+
+    def places(self, lines: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which of these lines are among them."""
+        if self._limit >= KEY_RANGE:
+            return np.arange(len(lines))
+        return np.flatnonzero(keyed_columns(SAMPLE_SEED, self._purpose, lines) < np.uint64(self._limit))
+
+
 class _Sample:
     """A keyed sample of the lines of a file, compressed as a corpus file is."""
 
     def __init__(self, name: str, share: float) -> None:
-        self._purpose = f"statistics {name}"
-        self._limit = min(int(share * KEY_RANGE), KEY_RANGE)
+        self._chosen = _Chosen(f"statistics {name}", share)
         self._stream = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True).compressobj()
         self._documents = self._text_bytes = self._bytes = 0
 
     def add(self, lines: NDArray[np.int64], documents: list[Document], sizes: NDArray[np.int64]) -> None:
-        if self._limit >= KEY_RANGE:
-            chosen = np.arange(len(lines))
-        else:
-            chosen = np.flatnonzero(keyed_columns(SAMPLE_SEED, self._purpose, lines) < np.uint64(self._limit))
-        for place in chosen.tolist():
+        for place in self._chosen.places(lines).tolist():
             text, meta = documents[place].text, documents[place].meta
             line = b'{"text":' + msgspec.json.encode(text) + b',"meta":' + meta + b"}\n"
             self._bytes += len(self._stream.compress(line))

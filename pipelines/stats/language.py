@@ -6,6 +6,8 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
+from pile_toolkit.core.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,34 +21,35 @@ NONE = "none"
 
 
 def detector_name() -> str | None:
-    """What detects languages here, by name and version; None where nothing does."""
-    if _detect() is None:
-        return None
-    try:
-        return f"{LIBRARY} {importlib.metadata.version(LIBRARY)}"
-    except importlib.metadata.PackageNotFoundError:
-        return LIBRARY
+    """What detects languages here, by name and version; None where nothing does. Loads no model."""
+    version = _version()
+    return f"{LIBRARY} {version}" if version is not None and _filter() is not None else None
 
 
 def load_detector() -> Callable[[str], str]:
-    """`detect_language` of texts, for those whom `detector_name` gave a name."""
-    detect = _detect()
-    if detect is None:
-        raise ImportError(MISSING)
+    """`detect_language` of texts. Raises UsageError where `detector_name` has no name."""
+    found = _filter()
+    if found is None:
+        raise UsageError(MISSING, hint="--no-languages")
 
     def detect_language(text: str) -> str:
         begins = text[:CHARACTERS]
-        return detect(begins)[0] if begins.strip() else NONE
+        return found.detect(begins)[0] if begins.strip() else NONE
 
     return detect_language
 
 
-def _detect() -> Callable[[str], tuple[str, Any]] | None:
-    """The filter's `detect`, (code, score) of a text; None where it or its library is not installed."""
+def _version() -> str | None:
     try:
-        detect = importlib.import_module(MODULE).detect
-        # The library is loaded when the filter is first asked.
-        detect("Is there a detector on this machine?")
-    except (ImportError, AttributeError):
+        return importlib.metadata.version(LIBRARY)
+    except importlib.metadata.PackageNotFoundError:
         return None
-    return detect
+
+
+def _filter() -> Any:
+    """The module of the language filter, whose `detect` gives (code, score) of a text; None where there is none."""
+    try:
+        module = importlib.import_module(MODULE)
+    except ImportError:
+        return None
+    return module if hasattr(module, "detect") else None

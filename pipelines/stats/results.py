@@ -14,11 +14,15 @@ TokensFrom = Literal["shards", "encoded", "shards and encoded", "estimate"]
 
 
 class LanguageShare(msgspec.Struct, frozen=True, kw_only=True):
-    """Documents of one language, copies counted, and their UTF-8 bytes."""
+    """One language: documents of the sample that are in it, copies counted, and about how many UTF-8 bytes of all.
+
+    Of a component whose sample is all of it, both are exact.
+    """
 
     language: str
     documents: int
     bytes: int
+    share: float
 
 
 class DuplicateShare(msgspec.Struct, frozen=True, kw_only=True):

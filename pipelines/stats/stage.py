@@ -37,6 +37,8 @@ FOLDER = "stats"
 STATISTICS_JSON = "statistics.json"
 # Of each component; compressed in 30 ms, and of real text good for two digits.
 SAMPLE_BYTES = 8 << 20
+# Of each component; a detector takes a millisecond for one, and of so many a share is known to about one percent.
+LANGUAGE_DOCUMENTS = 10_000
 
 
 class TokenSources(NamedTuple):
@@ -139,6 +141,7 @@ def _key(inputs: _Inputs, tokens: TokenSources, of: Of, detector: str | None) ->
         "of": of,
         "detector": detector,
         "sample_bytes": SAMPLE_BYTES,
+        "language_documents": LANGUAGE_DOCUMENTS,
         # Another version compresses the sample to another size.
         "zstd": ".".join(map(str, zstandard.ZSTD_VERSION)),
         "tokens_per_byte": tokens.per_byte,
@@ -196,7 +199,7 @@ def _tasks(root: Path, inputs: _Inputs, tokens: TokenSources, *, detected: bool)
         options = CountOptions(
             planned=slugs.index(component.slug) if component.slug in slugs else None,
             sample_share=min(SAMPLE_BYTES / max(component.text_bytes, 1), 1.0),
-            languages=detected,
+            language_share=min(LANGUAGE_DOCUMENTS / max(component.documents, 1), 1.0) if detected else 0.0,
             encode=encode,
             encode_plan=encode == "all" and tokens.counted is None,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pile_toolkit.core.tables import write_table
 from pipelines.stats.counting import UNITS
 from pipelines.stats.lengths import PERCENTILES
@@ -57,11 +59,9 @@ def write_tables(folder: Path, groups: Sequence[GroupStatistics]) -> list[Path]:
     ]
     if any(group.languages is not None for group in groups):
         languages = [
-            {**_names(group), "language": row.language, "documents": row.documents, "bytes": row.bytes}
-            for group in groups
-            for row in group.languages or ()
+            {**_names(group), **msgspec.structs.asdict(row)} for group in groups for row in group.languages or ()
         ]
-        schema = _schema(language="string", documents="int64", bytes="int64")
+        schema = _schema(language="string", documents="int64", bytes="int64", share="float64")
         written.append(_write(folder / LANGUAGES_FILE, schema, languages))
     else:
         (folder / LANGUAGES_FILE).unlink(missing_ok=True)

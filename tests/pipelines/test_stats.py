@@ -257,6 +257,8 @@ def test_languages_are_told_where_there_is_a_detector_and_asked_for_where_not(ro
     detector.detect = lambda text: (unicodedata.category(text[0]), 0.5)
     monkeypatch.setitem(sys.modules, "pipelines.filters", types.ModuleType("pipelines.filters"))
     monkeypatch.setitem(sys.modules, "pipelines.filters.language", detector)
+    # The filter is stood in for, its library not installed.
+    monkeypatch.setattr("pipelines.stats.language._version", lambda: "0")
     plan_of(root, lambda row: row.update(copies=3))
     result = counted(root)
     assert result.detector.startswith("py3langid")
@@ -268,6 +270,11 @@ def test_languages_are_told_where_there_is_a_detector_and_asked_for_where_not(ro
         }
         assert sum(item.bytes for item in row.languages) == row.bytes
     assert (root / "stats" / "languages.parquet").exists()
+    monkeypatch.setattr("pipelines.stats.stage.LANGUAGE_DOCUMENTS", 100)
+    sampled = row_of(counted(root), "components", "arxiv")
+    assert 50 < sum(item.documents for item in sampled.languages) < 200
+    assert sum(item.share for item in sampled.languages) == pytest.approx(1)
+    assert abs(sum(item.bytes for item in sampled.languages) - sampled.bytes) <= len(sampled.languages)
     assert counted(root, languages=False).groups[0].languages is None
     assert not (root / "stats" / "languages.parquet").exists()
 

@@ -17,7 +17,7 @@ from tests.report.test_render import CSP, Page
 def result(copy):
     """Statistics of a copy of the hostile root, with languages that would take over the page."""
     found = stats(copy)
-    languages = [LanguageShare(language=SVG, documents=1, bytes=2), LanguageShare(language="en", documents=1, bytes=1)]
+    languages = [LanguageShare(language=name, documents=1, bytes=1, share=0.5) for name in (SVG, "en")]
     groups = [msgspec.structs.replace(row, languages=languages) for row in found.groups]
     return msgspec.structs.replace(found, groups=groups, detector=SCRIPT, root=f"a {SCRIPT}")
 
