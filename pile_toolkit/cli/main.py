@@ -99,8 +99,11 @@ def main(arguments: list[str] | None = None) -> None:
     output = sys.stdout
     try:
         refuse_foreign_packages()
-        cli(arguments, prog_name="pile", standalone_mode=False)
+        # What a command gave to `Context.exit`, which click returns here.
+        exit_code = cli(arguments, prog_name="pile", standalone_mode=False)
         sys.stdout.flush()
+        if isinstance(exit_code, int) and exit_code:
+            sys.exit(exit_code)
         if arguments is None:
             # What was done is done: an interruption while the interpreter ends must not say otherwise.
             signal.signal(signal.SIGINT, signal.SIG_IGN)

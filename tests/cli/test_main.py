@@ -313,6 +313,12 @@ def test_doctor_is_content_here_and_names_what_it_looked_at(pile, tmp_path):
     ]
 
 
+def test_doctor_ends_with_2_where_something_stands_in_the_way(pile):
+    done = pile("doctor", "--root", "/proc/nothing")
+    assert "failed" in done.stdout
+    assert done.returncode == 2
+
+
 def test_doctor_names_a_distribution_that_owns_a_module_of_ours(tmp_path):
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "__init__.py").touch()
