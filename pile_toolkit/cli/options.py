@@ -12,7 +12,7 @@ import msgspec
 
 from pile_toolkit.core.console import speaks
 from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.runners import SCHEDULERS, available_jobs
+from pile_toolkit.core.runners import available_jobs, check_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,8 +35,7 @@ def _take_defaults(context: click.Context, option: click.Parameter, path: str | 
 
 def _known_scheduler(context: click.Context, option: click.Parameter, name: str) -> str:
     # Where nothing is left to do no stage would look at it.
-    if name not in ("serial", "process", "dask") and not name.startswith(("tcp://", "tls://")):
-        raise UsageError(f"unknown scheduler {name!r}", hint=f"--scheduler takes {SCHEDULERS}")
+    check_scheduler(name)
     return name
 
 
@@ -95,7 +94,8 @@ scheduler_option = click.option(
     default="process",
     show_default=True,
     callback=_known_scheduler,
-    help="serial, process, dask, or tcp://host:port of a Dask scheduler.",
+    help="serial, process, dask, tcp://host:port of a Dask scheduler, or slurm, with sbatch's options if need be: "
+    "slurm:partition=main,time=04:00:00,mem=8G.",
 )
 
 

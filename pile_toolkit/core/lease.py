@@ -21,6 +21,7 @@ import psutil
 from pile_toolkit.core.errors import TryAgain
 from pile_toolkit.core.files import fsync_file, naming_full_disks
 from pile_toolkit.core.held import LEASE, Held, Lease, held_leases, read_lease, vanished, writing_under
+from pile_toolkit.core.runners.kept import keeping_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,11 +106,14 @@ def living_owner(root: Path) -> Lease | None:
 def holding_root(
     stage: Callable[Concatenate[str | Path, Options], Result],
 ) -> Callable[Concatenate[str | Path, Options], Result]:
-    """A function whose first argument is the root in which it writes: it holds that root while it runs."""
+    """A function whose first argument is the root in which it writes: it holds that root while it runs.
+
+    Workers that had to be waited for are kept while it runs, and gone before the lease is given back.
+    """
 
     @functools.wraps(stage)
     def held(root: str | Path, *arguments: Options.args, **options: Options.kwargs) -> Result:
-        with hold_root(Path(root)):
+        with hold_root(Path(root)), keeping_workers():
             return stage(root, *arguments, **options)
 
     return held

@@ -147,7 +147,8 @@ def _run_tasks(
     arguments = [(function, str(work / tasks[number].name), tasks[number].arguments, leases) for number in waiting]
     try:
         # Closed, so that an error while reporting ends the workers at once and not when the interpreter gets to it.
-        with contextlib.closing(run_all(_run_task, arguments, jobs=workers.jobs, scheduler=workers.scheduler)) as ended:
+        calls = run_all(_run_task, arguments, jobs=workers.jobs, scheduler=workers.scheduler, say=workers.reporter.say)
+        with contextlib.closing(calls) as ended:
             for position, result in ended:
                 number = waiting[position]
                 results[number] = result

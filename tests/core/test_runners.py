@@ -36,9 +36,9 @@ def test_nothing_to_do_starts_nothing(scheduler):
 def test_what_cannot_be_run_is_refused_before_anything_runs():
     with pytest.raises(UsageError, match="--jobs is 0, at least one is needed"):
         run_all(work.squared, [(1,)], jobs=0)
-    with pytest.raises(UsageError, match="unknown scheduler 'slurm'") as error:
-        run_all(work.squared, [], scheduler="slurm")
-    assert "serial, process, dask" in error.value.hint
+    with pytest.raises(UsageError, match="unknown scheduler 'slurmy'") as error:
+        run_all(work.squared, [], scheduler="slurmy")
+    assert "serial, process, dask, slurm" in error.value.hint
 
 
 @pytest.mark.parametrize(("scheduler", "jobs"), [("serial", 1), ("process", 2), ("dask", 2)])

@@ -1,0 +1,141 @@
+"""Calls in, results out, by Dask workers: on this machine, at the address of a running scheduler, or of a batch system.
+
+Workers elsewhere must see the folders on which the run holds leases, and say so where they do not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pile_toolkit.core.errors import UsageError, WorkerKilled
+from pile_toolkit.core.held import LEASE, Held, held_leases, read_lease, refuse_if_displaced
+from pile_toolkit.core.runners.processes import interrupts_held_back
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+# Tasks wait at the scheduler and not at a worker, where one that kills it takes the blame to those that wait.
+SCHEDULING = {"distributed.scheduler.worker-saturation": 1.0}
+MORE_MEMORY = "give the workers more memory, then run again: finished parts are kept"
+LOOK_S = 2.0
+# A network file system may show a new file only when what it remembers of the folder is too old.
+SIGHT_S = 20.0
+
+
+def run_locally(function: Callable[..., Any], arguments: Sequence[tuple], workers: int) -> Generator[tuple[int, Any]]:
+    """As `run_all` with the scheduler `dask`."""
+    with contextlib.ExitStack() as stack:
+        with interrupts_held_back():
+            cluster = _local_cluster(workers)
+        stack.callback(_close, cluster)
+        yield from _run(cluster.scheduler_address, function, arguments)
+
+
+def run_at(
+    address: Any,
+    function: Callable[..., Any],
+    arguments: Sequence[tuple],
+    *,
+    look: Callable[[], None] = lambda: None,
+    more_memory: str = MORE_MEMORY,
+) -> Generator[tuple[int, Any]]:
+    """As `run_all` on workers that may be elsewhere; `address` is what Dask's client takes.
+
+    `look` is called every few seconds and may raise. Raises UsageError where a worker does not see a folder on which
+    the calling block holds a lease, WorkerKilled with the hint `more_memory`.
+    """
+    leases = held_leases()
+    calls = [(function, values, leases) for values in arguments]
+    try:
+        yield from _run(address, call_where_seen, calls, look=look, more_memory=more_memory)
+    except UsageError:
+        # What a worker does not see may be gone for everybody.
+        refuse_if_displaced()
+        raise
+
+
+def call_where_seen(function: Callable[..., Any], values: tuple, leases: tuple[Held, ...]) -> Any:
+    """On a worker: the call, if this machine sees the leases under which it writes. Raises UsageError otherwise."""
+    for held in leases:
+        if not _seen(Path(held.folder)):
+            fact = f"the worker on {socket.gethostname()} does not see {held.folder} as this run does"
+            raise UsageError(fact, hint="--root on a file system that all machines share, under the same path on each")
+    return function(*values)
+
+
+def _seen(folder: Path) -> bool:
+    deadline = time.monotonic() + SIGHT_S
+    while folder.is_dir():
+        # To open the folder makes a network file system ask again.
+        if LEASE in {path.name for path in folder.iterdir()} and read_lease(folder / LEASE) is not None:
+            return True
+        if time.monotonic() > deadline:
+            break
+        time.sleep(LOOK_S)
+    return False
+
+
+def _run(
+    address: Any,
+    function: Callable[..., Any],
+    arguments: Sequence[tuple],
+    *,
+    look: Callable[[], None] = lambda: None,
+    more_memory: str = MORE_MEMORY,
+) -> Generator[tuple[int, Any]]:
+    from distributed import Client
+    from distributed.scheduler import KilledWorker
+
+    with Client(address) as client:
+        # pure=False: two equal calls must both run, each writes its own output.
+        submitted = [client.submit(function, *values, pure=False) for values in arguments]
+        numbers = {future.key: number for number, future in enumerate(submitted)}
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for future in submitted:
+            future.add_done_callback(ended.put)
+        for _ in submitted:
+            future = _next(ended, look)
+            try:
+                result = future.result()
+            except KilledWorker as error:
+                fact = f"{error.allowed_failures + 1} Dask workers were killed in succession, most likely for memory"
+                killed = WorkerKilled(fact, hint=more_memory)
+                killed.positions = (numbers[future.key],)
+                raise killed from error
+            yield numbers[future.key], result
+
+
+def _next(ended: queue.SimpleQueue[Any], look: Callable[[], None]) -> Any:
+    while True:
+        try:
+            return ended.get(timeout=LOOK_S)
+        except queue.Empty:
+            look()
+
+
+def _local_cluster(workers: int) -> Any:
+    """Dask workers on this machine. Raises WorkerKilled where they are killed while they start, twice."""
+    import dask
+    from distributed import LocalCluster
+
+    # What a task raises is raised here, and said once: Dask's own log would print its traceback before.
+    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": "CRITICAL"}
+    with dask.config.set(SCHEDULING):
+        try:
+            return LocalCluster(n_workers=workers, **options)
+        except RuntimeError as error:
+            with contextlib.suppress(RuntimeError):
+                return LocalCluster(n_workers=workers, **options)
+            fact = "Dask workers were killed while they started, twice, most likely for memory"
+            raise WorkerKilled(fact, hint="run again with fewer --jobs: finished parts are kept") from error
+
+
+def _close(cluster: Any) -> None:
+    # Closing fails where a worker that died is just being replaced, and must not hide what killed it.
+    with contextlib.suppress(Exception):
+        cluster.close()
