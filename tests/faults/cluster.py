@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from tests.faults.outcome import demand
 from tests.making import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 _MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
 # Look again after that long where a file of another process is awaited.
@@ -35,23 +36,44 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
-    """`tcp://` on loopback with this many workers, which nobody starts again; all of them end with the block."""
+def cluster(
+    folder: Path, workers: int, *, environment: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()
+) -> Iterator[Cluster]:
+    """`tcp://` on loopback with this many workers, which nobody starts again; all of them end with the block.
+
+    `environment` and `wrapper`, a command that starts the one behind it, are for the workers.
+    """
     with contextlib.ExitStack() as stack:
         where = folder / "scheduler.json"
         beside = ["--scheduler-file", str(where)]
         _start(stack, "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show", *beside)
         address = _address(where)
         own = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(folder)]
-        yield Cluster(address, [_start(stack, "dask_worker", address, *own) for _ in range(workers)])
+        start = functools.partial(_start, stack, "dask_worker", address, *own, environment=environment, wrapper=wrapper)
+        started = [start() for _ in range(workers)]
+        _await_workers(address, workers)
+        yield Cluster(address, started)
 
 
-def _start(stack: contextlib.ExitStack, module: str, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", f"distributed.cli.{module}", *options]
+def _await_workers(address: str, workers: int) -> None:
+    from distributed import Client
+
+    with Client(address) as client:
+        client.wait_for_workers(workers, timeout=PATIENCE_S)
+
+
+def _start(
+    stack: contextlib.ExitStack,
+    module: str,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    wrapper: Sequence[str] = (),
+) -> subprocess.Popen:
+    command = [*wrapper, sys.executable, "-m", f"distributed.cli.{module}", *options]
     process = subprocess.Popen(
         command,
         cwd=REPOSITORY,
-        env=process_environment(),
+        env={**process_environment(), **(environment or {})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

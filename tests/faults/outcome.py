@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.faults.ground import RunningPile
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +35,18 @@ def demand(holds: object, fact: str) -> None:
     """Raises Lost with the fact unless it holds."""
     if not holds:
         raise Lost(fact)
+
+
+def demand_end(run: RunningPile, code: int, *patterns: str) -> None:
+    """Raises Lost unless a run ends with this exit code, one sentence with these facts, and no process that goes on."""
+    demand(run.ends(), f"the run does not end: {run.said()}")
+    demand(run.process.returncode == code, f"exit code {run.process.returncode} and not {code}: {run.said()}")
+    errors = [line for line in run.said().splitlines() if line.startswith("error: ")]
+    demand(len(errors) == 1 and "Traceback" not in run.said(), f"not one sentence: {run.said()}")
+    last_words = run.said()[run.said().index(errors[0]) :]
+    for pattern in patterns:
+        demand(re.search(pattern, last_words), f"{pattern!r} is not said: {last_words}")
+    demand(not run.left_alive(), f"alive after the run: {run.left_alive()}")
 
 
 def judged(kind: str, stage: str, seed: int, case: Callable[[], str]) -> Outcome:

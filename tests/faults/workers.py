@@ -20,8 +20,10 @@ import psutil
 
 from pile_toolkit.core.lease import LEASE
 from tests.faults.cluster import cluster, memory_limit
+from tests.faults.commands import COMMANDS, begin, death_in, died, finish, started
 from tests.faults.ground import PREDECESSORS, compare, complete, files_of, running, scratch
-from tests.faults.outcome import demand, judged
+from tests.faults.outcome import demand, demand_end, judged
+from tests.faults.slurm_cases import SLURM_SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +85,27 @@ def _kill_cluster_worker(ground: Ground, rng: random.Random) -> str:
     return f"2 of 3 workers killed one after the other from {delay_s:.2f} s after {before} on, the last one finished"
 
 
+def _kill_in_phase(name: str) -> Scenario:
+    """One of three workers is killed in the middle of a task of a drawn phase."""
+
+    def case(ground: Ground, rng: random.Random) -> str:
+        phase, opened = rng.choice(list(COMMANDS[name].phases.items()))
+        with scratch(ground) as folder, cluster(folder, 3, environment=_of_workers(opened, folder)) as there:
+            begin(ground, name, folder / "root")
+            run = started(ground, name, folder / "root", "--scheduler", there.address, "--jobs", "3")
+            finish(ground, name, folder / "root", run)
+            dead = [worker for worker in there.workers if worker.poll() == -signal.SIGKILL]
+            demand(died(folder) and len(dead) == 1, f"{len(dead)} workers died in {phase}")
+        return f"1 of 3 workers killed in a task of {phase}"
+
+    return case
+
+
+def _of_workers(opened: str, folder: Path) -> dict[str, str]:
+    # The first process of a run lives; these are none.
+    return {**death_in(opened, folder), "FAULT_FIRST": "0"}
+
+
 def _kill_local_dask_worker(ground: Ground, rng: random.Random) -> str:
     """The others finish; only where Dask was still starting may the run end, and then it says why and goes on later."""
     with scratch(ground) as folder:
@@ -94,7 +117,7 @@ def _kill_local_dask_worker(ground: Ground, rng: random.Random) -> str:
             demand(run.ends(), f"the run does not end: {run.said()}")
             code = run.process.returncode
             if code != 0:
-                _demand_end(run, OUT_OF_SPACE, r"\bkilled\b")
+                demand_end(run, OUT_OF_SPACE, r"\bkilled\b")
             demand(not run.left_alive(), f"alive after the run: {run.left_alive()}")
         complete(ground.data, root)
     return f"a worker killed {delay_s:.2f} s after it came, exit code {code}" if victim else "over before the kill"
@@ -128,7 +151,7 @@ def _fatal_task(scheduler: str) -> Scenario:
             root, _, _ = _begin(ground, rng, folder)
             fault = {"FAULT_OPENED": FATAL, "FAULT_DOES": "kill"}
             with running(ground.data.config, root, "--scheduler", scheduler, fault=fault) as run:
-                _demand_end(run, OUT_OF_SPACE, r"\bkilled\b", FATAL_TASKS)
+                demand_end(run, OUT_OF_SPACE, r"\bkilled\b", FATAL_TASKS)
             complete(ground.data, root)
             return run.said().splitlines()[-2]
 
@@ -140,21 +163,9 @@ def _killed_for_memory(ground: Ground, rng: random.Random) -> str:
         root, _, _ = _begin(ground, rng, folder)
         fault = {"FAULT_OPENED": FATAL, "FAULT_DOES": "eat"}
         with running(ground.data.config, root, fault=fault, wrapper=wrapper) as run:
-            _demand_end(run, OUT_OF_SPACE, r"\bkilled for memory\b", FATAL_TASKS)
+            demand_end(run, OUT_OF_SPACE, r"\bkilled for memory\b", FATAL_TASKS)
         complete(ground.data, root)
         return run.said().splitlines()[-2]
-
-
-def _demand_end(run: RunningPile, code: int, *patterns: str) -> None:
-    """The exit code, one sentence with these facts, and no process that goes on."""
-    demand(run.ends(), f"the run does not end: {run.said()}")
-    demand(run.process.returncode == code, f"exit code {run.process.returncode} and not {code}: {run.said()}")
-    errors = [line for line in run.said().splitlines() if line.startswith("error: ")]
-    demand(len(errors) == 1 and "Traceback" not in run.said(), f"not one sentence: {run.said()}")
-    last_words = run.said()[run.said().index(errors[0]) :]
-    for pattern in patterns:
-        demand(re.search(pattern, last_words), f"{pattern!r} is not said: {last_words}")
-    demand(not run.left_alive(), f"alive after the run: {run.left_alive()}")
 
 
 def _damaged_file(ground: Ground, rng: random.Random) -> str:
@@ -169,7 +180,7 @@ def _damaged_file(ground: Ground, rng: random.Random) -> str:
         said = set()
         for scheduler in ("serial", "process", "dask"):
             with running(config, folder / scheduler, "--scheduler", scheduler) as run:
-                _demand_end(run, CORRUPT_DATA, re.escape(str(damaged)))
+                demand_end(run, CORRUPT_DATA, re.escape(str(damaged)))
                 said.add(run.said().partition("error: ")[2])
         demand(len(said) == 1, f"{len(said)} different sentences: {said}")
         return said.pop().splitlines()[0].replace(f"{folder}/", "")
@@ -187,7 +198,7 @@ def _ctrl_c(scheduler: str) -> Scenario:
                     (os.killpg if to_all else os.kill)(run.process.pid, signal.SIGINT)
                 if run.process.wait() == 0:
                     return "the run was over when the signal came"
-                _demand_end(run, INTERRUPTED, "run the same command to continue")
+                demand_end(run, INTERRUPTED, "run the same command to continue")
             complete(ground.data, root)
             return f"SIGINT to {'all' if to_all else 'the parent'} {delay_s:.2f} s after {before}"
 
@@ -215,7 +226,7 @@ def _rivals(ground: Ground, rng: random.Random) -> str:
             _stop(first, before, delay_s)
             with running(ground.data.config, root) as second:
                 owner = rf"in use by process {first.process.pid} on {re.escape(socket.gethostname())} since \d{{4}}-"
-                _demand_end(second, TRY_AGAIN, owner)
+                demand_end(second, TRY_AGAIN, owner)
             os.killpg(first.process.pid, signal.SIGCONT)
             demand(first.ends() and first.process.returncode == 0, f"the first run failed: {first.said()}")
         compare(ground.data, root)
@@ -232,7 +243,7 @@ def _deposed(ground: Ground, rng: random.Random) -> str:
             complete(ground.data, root, "--take-over")
             left = _states(root)
             os.killpg(first.process.pid, signal.SIGCONT)
-            _demand_end(first, TRY_AGAIN, "lost its lease|lease")
+            demand_end(first, TRY_AGAIN, "lost its lease|lease")
             demand(_states(root) == left, f"the deposed run changed {_states(root) ^ left}")
         compare(ground.data, root)
     return f"deposed {delay_s:.2f} s after {before}"
@@ -265,6 +276,8 @@ SCENARIOS: dict[str, Scenario] = {
     "dask 4": _with_scheduler("dask", 4),
     "tcp": _with_cluster,
     "tcp, workers killed": _kill_cluster_worker,
+    "tcp, minhash": _kill_in_phase("minhash"),
+    "tcp, build": _kill_in_phase("build"),
     "dask, a worker killed": _kill_local_dask_worker,
     "dask, the parent killed": _parent_killed_under_dask,
     "process, a fatal task": _fatal_task("process"),
@@ -276,4 +289,5 @@ SCENARIOS: dict[str, Scenario] = {
     "dask, Ctrl-C": _ctrl_c("dask"),
     "rivals": _rivals,
     "deposed": _deposed,
+    **SLURM_SCENARIOS,
 }

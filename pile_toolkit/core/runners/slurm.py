@@ -78,6 +78,7 @@ class SlurmJobs:
         self._seen_at = time.monotonic()
         logs.mkdir(parents=True, exist_ok=True)
         self.cluster = _cluster(self.name, options, logs)
+        _on_workers(self.cluster.scheduler, self._note)
         try:
             _refuse_unless_accepted(self.cluster.job_script())
         except BaseException:
@@ -96,12 +97,16 @@ class SlurmJobs:
     def look(self) -> None:
         """Replaces jobs that were lost. Raises TryAgain where no worker came in time, UsageError where none can."""
         if self.cluster.scheduler.workers:
-            self._came, self._seen_at = True, time.monotonic()
+            self._note()
         elif time.monotonic() - self._asked_at > ASK_S:
             self._asked_at = time.monotonic()
             self._refuse_to_wait_longer()
         # Dask forgets a worker that is lost, and makes again what it should have.
         self.cluster.scale(self._wanted)
+
+    def _note(self) -> None:
+        """A worker is there, or was until now."""
+        self._came, self._seen_at = True, time.monotonic()
 
     def _refuse_to_wait_longer(self) -> None:
         waited_s = time.monotonic() - self._seen_at
@@ -144,8 +149,9 @@ class SlurmJobs:
 
 def _cluster(name: str, options: SlurmOptions, logs: Path) -> Any:
     import dask
-    from dask_jobqueue import SLURMCluster
 
+    # First, because the defaults of jobqueue.yaml come with it.
+    cluster_class = _cluster_class()
     site = dask.config.get("jobqueue.slurm")
     asked = dict(options.sbatch)
     log = site["log-directory"] or str(logs)
@@ -154,7 +160,7 @@ def _cluster(name: str, options: SlurmOptions, logs: Path) -> Any:
     memory = asked.pop("mem", None)
     directives += [f"--{key}={value}" for key, value in asked.items()]
     with dask.config.set({**SCHEDULING, "jobqueue.slurm.log-directory": None}):
-        return SLURMCluster(
+        return cluster_class(
             job_name=name,
             cores=1,
             processes=1,
@@ -172,6 +178,30 @@ def _cluster(name: str, options: SlurmOptions, logs: Path) -> Any:
             # What a task raises is raised here, and said once.
             silence_logs="CRITICAL",
         )
+
+
+def _cluster_class() -> Any:
+    # With its import Ctrl-C would end this process without a word, and with exit code 0.
+    before = signal.getsignal(signal.SIGINT)
+    from dask_jobqueue import SLURMCluster
+
+    if signal.getsignal(signal.SIGINT) is not before:
+        signal.signal(signal.SIGINT, before)
+    return SLURMCluster
+
+
+def _on_workers(scheduler: Any, note: Callable[[], None]) -> None:
+    """Calls `note` whenever a worker comes or goes."""
+    from distributed import SchedulerPlugin
+
+    class Notes(SchedulerPlugin):
+        def add_worker(self, *_: Any, **__: Any) -> None:
+            note()
+
+        def remove_worker(self, *_: Any, **__: Any) -> None:
+            note()
+
+    scheduler.add_plugin(Notes())
 
 
 def _memory_of_one(site: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ FAULT_FOLDER   operations on files below it count, in the first process; each ad
 FAULT_AT       at the operation of this number, from 1, before it is done, FAULT_KILLS (process or group) is killed
 FAULT_LIMIT_BYTES   in place of the kill: from there on the system ends the process that makes a file longer than this
 FAULT_OPENED   a worker that opens a file whose path contains this ends as FAULT_DOES says: kill, or eat all memory
+FAULT_ONCE     only the worker that could remove this file ends so
 """
 
 from __future__ import annotations
@@ -61,9 +62,18 @@ def _count_operations(folder: str) -> None:
     sys.addaudithook(hook)
 
 
+def _is_first() -> bool:
+    if once := os.environ.get("FAULT_ONCE"):
+        try:
+            os.remove(once)
+        except FileNotFoundError:
+            return False
+    return True
+
+
 def _die_on_opening(part: str) -> None:
     def hook(event: str, arguments: tuple) -> None:
-        if event != "open" or part not in str(arguments[0]):
+        if event != "open" or part not in str(arguments[0]) or not _is_first():
             return
         eaten = []
         while os.environ["FAULT_DOES"] == "eat":
