@@ -5,6 +5,7 @@ The disk is a real file system in memory that holds the root up to the stage and
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import shutil
@@ -13,6 +14,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.files import hash_file
 from pile_toolkit.core.manifest import MANIFEST
 from tests.chain.small_chain import deterministic_outputs, pile_command, process_environment
@@ -36,13 +38,14 @@ if TYPE_CHECKING:
     from tests.faults.ground import Ground
     from tests.faults.outcome import Outcome
 
-STAGES = (*FOLDERS, "mix", "export", "minhash")
+STAGES = (*FOLDERS, "mix", "export", "minhash", "against")
 AMPLE_BYTES = 64 << 20
 PAGE_BYTES = 4096
 # Beside its outputs a stage has parts and temporary files; where a draw left room enough, the next has half of it.
 NEED_PER_OUTPUT = 1.6
 ATTEMPTS = 5
 OUT_OF_SPACE = 5
+EXCERPT_CHARACTERS = 400
 # A download knows the size of what comes before its first byte.
 _MISSING = re.compile(r"about ([\d,]+) more are needed|needs ([\d,]+) more bytes")
 _alone = threading.Lock()
@@ -75,6 +78,7 @@ def _stages() -> dict[str, Stage]:
             writes="root/dedup",
             command="dedup --method minhash --threshold 0.6 --num-perm 64 --verify --root {root} --jobs 2",
         ),
+        "against": Stage(writes="root/dedup", command="dedup --against {evaluation} --root {root} --jobs 2"),
         "export": Stage(writes="model", command="export {root}/runs/debug {disk}/model --to hf"),
     }
 
@@ -136,7 +140,8 @@ def _begin(ground: Ground, name: str, root: Path) -> None:
 def _run(ground: Ground, stage: Stage, disk: Path) -> tuple[int, str]:
     weights = ground.folder / "weights.toml"
     places = {"root": disk / "root", "disk": disk, "data": ground.data.config, "full": ground.full.config}
-    arguments = [word.format(**places, weights=weights) for word in stage.command.split()]
+    beside = {"weights": weights, "evaluation": ground.folder / "evaluation"}
+    arguments = [word.format(**places, **beside) for word in stage.command.split()]
     done = subprocess.run(
         pile_command(arguments), capture_output=True, text=True, env=process_environment(), timeout=PATIENCE_S
     )
@@ -168,11 +173,21 @@ def _make_reference(ground: Ground, name: str, folder: Path) -> None:
         return
     weights = "".join(f"{slug} = 1.5\n" for slug in (*FOLDER_FILES, SERVED, SAMPLED))
     (ground.folder / "weights.toml").write_text(weights)
+    _write_evaluation_set(ground)
     copy_root(ground.full.root, folder / "root")
     code, said = _run(ground, _stages()[name], folder)
     if code != 0:
         shutil.rmtree(folder)
         raise Lost(f"{name} alone, with room, ended with {code}: {said}")
+
+
+def _write_evaluation_set(ground: Ground) -> None:
+    """Questions that stand word by word in some of the documents."""
+    (ground.folder / "evaluation").mkdir(exist_ok=True)
+    files = sorted((ground.folder / "source").rglob("*.jsonl.zst"))
+    texts = [next(iter(read_documents(path))).text for path in files]
+    lines = "".join(json.dumps({"question": text[:EXCERPT_CHARACTERS]}) + "\n" for text in texts)
+    (ground.folder / "evaluation" / "questions.jsonl").write_text(lines)
 
 
 def _content(folder: Path) -> dict[str, str]:

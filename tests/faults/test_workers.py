@@ -12,6 +12,8 @@ from tests.faults.workers import SCENARIOS
 # The campaign runs all of them, many times; these are those that no other test has.
 FEW = [
     "tcp, workers killed",
+    "tcp, minhash",
+    "tcp, build",
     "dask, a worker killed",
     "dask, Ctrl-C",
     "process, a fatal task",
