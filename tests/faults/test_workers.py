@@ -14,6 +14,7 @@ FEW = [
     "tcp, workers killed",
     "tcp, minhash",
     "tcp, build",
+    "tcp, another file system",
     "dask, a worker killed",
     "dask, Ctrl-C",
     "process, a fatal task",

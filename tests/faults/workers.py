@@ -13,10 +13,12 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
+import pytest
 
 from pile_toolkit.core.lease import LEASE
 from tests.faults.cluster import cluster, memory_limit
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 # Stages with tasks for several workers.
 SHARED_STAGES = ("dedup", "corpus", "shards")
-CORRUPT_DATA, OUT_OF_SPACE, INTERRUPTED, TRY_AGAIN = 4, 5, 130, 75
+USAGE, CORRUPT_DATA, OUT_OF_SPACE, INTERRUPTED, TRY_AGAIN = 2, 4, 5, 130, 75
 # The file that is fatal, and the names of the tasks that are at work on it.
 FATAL, FATAL_TASKS = "enron-emails/02.jsonl.zst", r"while working on (\w+-)?enron-emails-(2|02\.jsonl\.zst)\b"
 LIMIT_BYTES = 700 << 20
@@ -99,6 +101,22 @@ def _kill_in_phase(name: str) -> Scenario:
         return f"1 of 3 workers killed in a task of {phase}"
 
     return case
+
+
+def _root_not_shared(ground: Ground, rng: random.Random) -> str:
+    """The only worker has another file system where the run has its root, which is said at once."""
+    with scratch(ground) as folder:
+        (folder / "shared").mkdir()
+        hide = f'mount -t tmpfs none {folder}/shared && exec "$@"'
+        if subprocess.run(["unshare", "--mount", "sh", "-c", hide, "sh", "true"], capture_output=True).returncode != 0:
+            pytest.skip("no file system of its own can be given to a worker here")
+        with cluster(folder, 1, wrapper=["unshare", "--mount", "sh", "-c", hide, "sh"]) as there:
+            begin(ground, "build", folder / "shared" / "root")
+            run = started(ground, "build", folder / "shared" / "root", "--scheduler", there.address)
+            unseen = rf"the worker on \S+ does not see {re.escape(str(folder / 'shared' / 'root'))}"
+            demand_end(run, USAGE, unseen, "a file system that all machines share")
+        finish(ground, "build", folder / "shared" / "root", started(ground, "build", folder / "shared" / "root"))
+    return "a worker that does not see the root is named"
 
 
 def _of_workers(opened: str, folder: Path) -> dict[str, str]:
@@ -278,6 +296,7 @@ SCENARIOS: dict[str, Scenario] = {
     "tcp, workers killed": _kill_cluster_worker,
     "tcp, minhash": _kill_in_phase("minhash"),
     "tcp, build": _kill_in_phase("build"),
+    "tcp, another file system": _root_not_shared,
     "dask, a worker killed": _kill_local_dask_worker,
     "dask, the parent killed": _parent_killed_under_dask,
     "process, a fatal task": _fatal_task("process"),

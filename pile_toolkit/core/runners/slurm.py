@@ -214,14 +214,14 @@ def _memory_of_one(site: dict[str, Any]) -> str:
 
 
 def _refuse_if_missing() -> None:
-    if importlib.util.find_spec("dask_jobqueue") is None:
-        raise UsageError("--scheduler slurm needs dask-jobqueue", hint="pip install 'pile-toolkit[cluster]'")
     missing = [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]
     if missing:
         raise UsageError(
             f"--scheduler slurm needs Slurm's commands, and {', '.join(missing)} is not there",
             hint="run this on a machine from which jobs are submitted, or --scheduler process",
         )
+    if importlib.util.find_spec("dask_jobqueue") is None:
+        raise UsageError("--scheduler slurm needs dask-jobqueue", hint="pip install 'pile-toolkit[cluster]'")
 
 
 def _refuse_unless_accepted(script: str) -> None:
