@@ -60,6 +60,16 @@ def test_a_crashed_worker_is_not_taken_for_a_killed_one():
         list(run_all(work.crash_this_process, [(), ()], jobs=2))
 
 
+def test_a_second_run_on_dask_does_not_warn_of_the_first(recwarn):
+    with socket.socket() as taken:
+        # Where somebody has the port already it is taken as well.
+        with contextlib.suppress(OSError):
+            taken.bind(("", 8787))
+            taken.listen()
+        assert list(run_all(work.squared, [(3,)], scheduler="dask")) == [(0, 9)]
+    assert [str(warning.message) for warning in recwarn if "8787" in str(warning.message)] == []
+
+
 def test_dask_workers_that_die_again_and_again_on_one_task_are_named_as_such():
     with pytest.raises(WorkerKilled, match="4 Dask workers were killed in succession") as error:
         list(run_all(work.kill_this_process, [()], jobs=1, scheduler="dask"))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Tasks wait at the scheduler and not at a worker, where one that kills it takes the blame to those that wait.
 SCHEDULING = {"distributed.scheduler.worker-saturation": 1.0}
+# Dask takes None for its usual port, open to all, and warns of every run that finds it taken.
+NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 MORE_MEMORY = "give the workers more memory, then run again: finished parts are kept"
 LOOK_S = 2.0
 # A network file system may show a new file only when what it remembers of the folder is too old.
@@ -124,7 +126,7 @@ def _local_cluster(workers: int) -> Any:
     from distributed import LocalCluster
 
     # What a task raises is raised here, and said once: Dask's own log would print its traceback before.
-    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": "CRITICAL"}
+    options: dict[str, Any] = {"threads_per_worker": 1, "silence_logs": "CRITICAL", "scheduler_kwargs": NO_DASHBOARD}
     with dask.config.set(SCHEDULING):
         try:
             return LocalCluster(n_workers=workers, **options)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pile_toolkit.core.errors import TryAgain, UsageError
 from pile_toolkit.core.held import held_leases
 from pile_toolkit.core.runners.kept import kept
-from pile_toolkit.core.runners.on_dask import SCHEDULING, run_at
+from pile_toolkit.core.runners.on_dask import NO_DASHBOARD, SCHEDULING, run_at
 from pile_toolkit.core.runners.slurm_options import SlurmOptions
 
 if TYPE_CHECKING:
@@ -112,22 +112,23 @@ class SlurmJobs:
         waited_s = time.monotonic() - self._seen_at
         queued = self._queued()
         submitted = any(job.job_id for job in self.cluster.workers.values())
-        if submitted and not queued and not self._came:
+        if submitted and queued == [] and not self._came:
             raise UsageError(
                 f"all Slurm jobs ended before a worker came: {self._last_words()}",
                 hint=f"look into {self.logs}: the same Python and packages must be there on the nodes",
             )
         if waited_s > self._options.wait_s:
-            states = ", ".join(queued) or "no job is in the queue"
+            states = "squeue fails" if queued is None else ", ".join(queued) or "no job is in the queue"
             raise TryAgain(
                 f"no worker came from Slurm in {waited_s:,.0f} s: {states}",
                 hint="run the same command again, or wait longer with --scheduler slurm:wait=3600; logs in "
                 f"{self.logs}",
             )
 
-    def _queued(self) -> list[str]:
-        """State of every job of this name, such as `12 PENDING (Resources)`."""
-        return _command("squeue", "--noheader", "--name", self.name, "--format", "%i %T %r").stdout.splitlines()
+    def _queued(self) -> list[str] | None:
+        """State of every job of this name, such as `12 PENDING (Resources)`; None where Slurm does not answer."""
+        answer = _command("squeue", "--noheader", "--name", self.name, "--format", "%i %T %r")
+        return answer.stdout.splitlines() if answer.returncode == 0 else None
 
     def _last_words(self) -> str:
         written = [path.read_text(errors="replace") for path in sorted(self.logs.glob(f"{self.name}-*"))]
@@ -143,7 +144,7 @@ class SlurmJobs:
             # By name, for one whose submission was cut off before its number was known.
             _command("scancel", "--user", getpass.getuser(), "--name", self.name)
             deadline = time.monotonic() + GONE_S
-            while self._queued() and time.monotonic() < deadline:
+            while self._queued() != [] and time.monotonic() < deadline:
                 time.sleep(0.2)
 
 
@@ -174,7 +175,7 @@ def _cluster(name: str, options: SlurmOptions, logs: Path) -> Any:
             # Slurm keeps the limit; Dask's own would pause a worker near it for good.
             worker_extra_args=[*site["worker-extra-args"], "--memory-limit", "0", "--no-dashboard"],
             job_extra_directives=[*(site["job-extra-directives"] or ()), *directives],
-            scheduler_options={"dashboard_address": None, **site["scheduler-options"]},
+            scheduler_options=_scheduler_options(site),
             # What a task raises is raised here, and said once.
             silence_logs="CRITICAL",
         )
@@ -202,6 +203,11 @@ def _on_workers(scheduler: Any, note: Callable[[], None]) -> None:
             note()
 
     scheduler.add_plugin(Notes())
+
+
+def _scheduler_options(site: dict[str, Any]) -> dict[str, Any]:
+    given = site["scheduler-options"] or {}
+    return given if "dashboard_address" in given else {**NO_DASHBOARD, **given}
 
 
 def _memory_of_one(site: dict[str, Any]) -> str:
