@@ -130,7 +130,7 @@ def running(script, scheduler):
         run = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, str(script), str(server.getsockname()[1]), scheduler],
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"},
                 stderr=subprocess.PIPE,
                 text=True,
                 # What is sent to the whole group of processes must not reach this one.

@@ -6,15 +6,19 @@ Skipped where there is no Slurm; `docs/clusters.md` says how to run them.
 from __future__ import annotations
 
 import random
+import signal
 
 import pytest
 
+from tests.core.test_runners import RUN, running
 from tests.faults.commands import begin, started
-from tests.faults.ground import RunningPile
+from tests.faults.ground import PATIENCE_S, RunningPile
 from tests.faults.outcome import demand_end, judged, require
-from tests.faults.slurm import slurm
+from tests.faults.slurm import slurm, why_not
 from tests.faults.slurm_cases import CASES, demand_empty
 
+# Before the ground is prepared for nothing.
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 USAGE, CORRUPT_DATA, TRY_AGAIN = 2, 4, 75
 
 
@@ -29,6 +33,20 @@ def there():
 @pytest.mark.parametrize("case", ["slurm", "slurm, a job cancelled", "slurm, a worker killed", "slurm, Ctrl-C"])
 def test_a_command_survives_what_happens_to_its_jobs(ground, there, case):
     require(judged("worker", case, 0, lambda: CASES[case](ground, random.Random(case), there)))
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_jobs_end_in_the_middle_of_their_tasks_with_their_run(there, tmp_path, monkeypatch, end):
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    for name, value in there.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    with running(script, "slurm:mem=600M") as (run, workers):
+        run.send_signal(end)
+        assert all(worker.ends() for worker in workers)
+        run.communicate(timeout=PATIENCE_S)
+    demand_empty(there, within_s=PATIENCE_S)
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,8 @@ class SlurmJobs:
         self._seen_at = time.monotonic()
         logs.mkdir(parents=True, exist_ok=True)
         self.cluster = _cluster(self.name, options, logs)
-        _on_workers(self.cluster.scheduler, self._note)
         try:
+            _on_workers(self.cluster, self._note)
             _refuse_unless_accepted(self.cluster.job_script())
         except BaseException:
             self.close()
@@ -138,14 +138,19 @@ class SlurmJobs:
     def close(self) -> None:
         """Cancels the jobs and waits until they are gone, which Ctrl-C does not cut short."""
         with _without_interrupts():
+            self._cancel()
             # Closing fails where a worker that died is just being replaced.
             with contextlib.suppress(Exception):
                 self.cluster.close(timeout=GONE_S)
-            # By name, for one whose submission was cut off before its number was known.
-            _command("scancel", "--user", getpass.getuser(), "--name", self.name)
+            # Again, for one that was just being submitted.
+            self._cancel()
             deadline = time.monotonic() + GONE_S
             while self._queued() != [] and time.monotonic() < deadline:
                 time.sleep(0.2)
+
+    def _cancel(self) -> None:
+        # By name: of one whose submission was cut off nobody knows the number.
+        _command("scancel", "--user", getpass.getuser(), "--name", self.name)
 
 
 def _cluster(name: str, options: SlurmOptions, logs: Path) -> Any:
@@ -191,9 +196,11 @@ def _cluster_class() -> Any:
     return SLURMCluster
 
 
-def _on_workers(scheduler: Any, note: Callable[[], None]) -> None:
-    """Calls `note` whenever a worker comes or goes."""
-    from distributed import SchedulerPlugin
+def _on_workers(cluster: Any, note: Callable[[], None]) -> None:
+    """Calls `note` whenever a worker comes or goes, and ends each of them at once when it is closed."""
+    from distributed import Client, SchedulerPlugin
+
+    from pile_toolkit.core.runners.ending import EndWithRun
 
     class Notes(SchedulerPlugin):
         def add_worker(self, *_: Any, **__: Any) -> None:
@@ -202,7 +209,9 @@ def _on_workers(scheduler: Any, note: Callable[[], None]) -> None:
         def remove_worker(self, *_: Any, **__: Any) -> None:
             note()
 
-    scheduler.add_plugin(Notes())
+    cluster.scheduler.add_plugin(Notes())
+    with Client(cluster) as client:
+        client.register_plugin(EndWithRun())
 
 
 def _scheduler_options(site: dict[str, Any]) -> dict[str, Any]:
