@@ -53,5 +53,5 @@ $(VENV)/.installed-train: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[train,hub,dev]'
+	$(PIP) -e '.[train,hub,cluster,dev]'
 	@touch $@ $(VENV)/.installed-train
