@@ -33,7 +33,8 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     `name` is what `meta.pile_set_name` says, `aliases` are spellings read as the same. `epochs` is the number of
     copies in the Pile, `weight` its share in percent; `raw_gib`, `effective_gib` and `mean_document_kib` are rounded
-    as in the paper. `status_date` is the day on which `availability` was last known.
+    as in the paper. `status_date` is the day on which `availability` was last known. `filters` are those that its own
+    builder applied, by name with their options.
     """
 
     slug: str
@@ -57,6 +58,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     availability: str
     evidence: str
     status_date: str
+    filters: dict[str, dict[str, Any]] = {}
 
     def ways_left(self) -> str:
         """One sentence on where the component can still be had, for an error about a source that failed."""

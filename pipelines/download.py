@@ -1,14 +1,15 @@
 """A source in, the document files of components out: taken in, read once from end to end, counted and hashed.
 
 A file that needs no change is not copied: the component's manifest points at it. Lines that are no documents are
-written to `rejects.jsonl`, and are an error past `max_rejects`.
+written to `rejects.jsonl`, and are an error past `max_rejects`. Where filters or masks are asked for, the component is
+what they leave, and its source stands as it came under `source/`.
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -21,6 +22,8 @@ from pile_toolkit.core.manifest import StageKey, describe, publish, put_back, re
 from pile_toolkit.core.stages import finished
 from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.catalog import Component, components, select
+from pipelines.filters.settings import read_filtering
+from pipelines.filters.stage import SOURCE, Filtered, filter_component, move_source
 from pipelines.sources import Source, parse_sources
 
 if TYPE_CHECKING:
@@ -28,20 +31,28 @@ if TYPE_CHECKING:
 
     from pile_toolkit.core.components import ComponentDocuments
     from pile_toolkit.core.console import Reporter
+    from pile_toolkit.core.manifest import Manifest
+    from pipelines.filters.settings import Step
 
 FORMAT = 2
 REJECTS = "rejects.jsonl"
 
 
 class DownloadConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"source": "from"}):
-    """`from`: a folder, a URL, hf://owner/name or sample:, or one of these per slug with a `default`."""
+    """`from`: a folder, a URL, hf://owner/name or sample:, or one of these per slug with a `default`.
+
+    `filters`, `mask` and `original_filters` are those of `pipelines.filters.read_filtering`; none by default.
+    """
 
     components: Literal["all"] | list[str] = "all"
     source: str | dict[str, str] = "sample:"
+    filters: dict[str, dict[str, Any]] = {}
+    mask: list[str] | dict[str, Any] = []
+    original_filters: bool = False
 
 
 class ComponentDownload(msgspec.Struct, frozen=True, kw_only=True):
-    """One component on this disk."""
+    """One component on this disk; `filtered` is None where nothing was asked of it."""
 
     slug: str
     files: int
@@ -49,6 +60,7 @@ class ComponentDownload(msgspec.Struct, frozen=True, kw_only=True):
     text_bytes: int
     rejects: int
     up_to_date: bool
+    filtered: Filtered | None = None
 
 
 class DownloadResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,23 +81,30 @@ def download(
     components: Sequence[str] | Literal["all"] = "all",
     source: str | Mapping[str, str] = "sample:",
     max_rejects: int = 0,
+    filters: Mapping[str, Any] | Sequence[str] = (),
+    mask: Mapping[str, Any] | Sequence[str] | str = (),
+    original_filters: bool = False,
     jobs: int = 1,
     scheduler: str = "process",
     reporter: Reporter = SILENT,
 ) -> DownloadResult:
     """Brings components under `root/components/`, from `sample:`, a folder, a URL or `hf://owner/name`.
 
+    `filters` (a table of tables of options, or texts such as "length:min_words=50"), `mask` ("email,ip,phone") and
+    `original_filters` decide on the way which documents stay, and with which text: docs/filters.md.
     Goes on past a component that cannot be had and raises SourceUnavailable at the end, naming all of them. Raises
-    CorruptData for damaged files and past `max_rejects` bad lines in one component.
+    CorruptData for damaged files and past `max_rejects` bad lines in one component, UsageError for filters that are
+    not known and where a component has no document left.
     """
     root = Path(root)
-    sources = parse_sources(source)
+    sources, filtering = parse_sources(source), read_filtering(filters, mask, original_filters)
     workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
     rows: list[ComponentDownload] = []
     missing: dict[str, SourceUnavailable] = {}
     for component in select(components):
         try:
-            rows.append(_download_one(root, component, sources(component.slug), workers, max_rejects))
+            one = _Download(root, component, sources(component.slug), workers, max_rejects)
+            rows.append(_download_one(one, filtering[component.slug]))
         except SourceUnavailable as error:
             missing[component.slug] = error
     if missing:
@@ -111,37 +130,62 @@ def _missing(missing: Mapping[str, SourceUnavailable], had: int, reporter: Repor
     return SourceUnavailable(f"{listed}; {slug} because {first.message}", hint=first.hint)
 
 
-def _download_one(
-    root: Path, component: Component, source: Source, workers: Workers, max_rejects: int
-) -> ComponentDownload:
+class _Download(NamedTuple):
+    root: Path
+    component: Component
+    source: Source
+    workers: Workers
+    max_rejects: int
+
+
+def _download_one(one: _Download, steps: Sequence[Step]) -> ComponentDownload:
+    slug = one.component.slug
+    folder, kept = component_folder(one.root, slug), component_folder(one.root, slug) / SOURCE
+    parameters = {"component": slug, **one.source.parameters()}
+    key = StageKey(stage="download", format=FORMAT, parameters=parameters)
+    if not steps:
+        move_source(kept, folder, key)
+        manifest, up_to_date = _take_in(one, folder, key)
+        documents = component_documents(one.root, slug, manifest)
+        _refuse_rejects(documents.rejects, one.max_rejects, folder)
+        return _row(documents, up_to_date)
+    move_source(folder, kept, key)
+    manifest, _ = _take_in(one, kept, key)
+    source = component_documents(one.root, f"{slug}/{SOURCE}", manifest)
+    _refuse_rejects(source.rejects, one.max_rejects, kept)
+    manifest, up_to_date = filter_component(
+        one.root, slug, source, steps, format=FORMAT, parameters=parameters, workers=one.workers
+    )
+    filtered = msgspec.convert(manifest.counts["filtered"], Filtered)
+    return _row(component_documents(one.root, slug, manifest), up_to_date, filtered)
+
+
+def _take_in(one: _Download, folder: Path, key: StageKey) -> tuple[Manifest, bool]:
+    """(manifest of the source's files in `folder`, whether it was there already)."""
+    if (manifest := finished(folder, key)) is not None:
+        return manifest, True
     started_at = time.time()
-    folder = component_folder(root, component.slug)
-    key = StageKey(stage="download", format=FORMAT, parameters={"component": component.slug, **source.parameters()})
-    manifest = finished(folder, key)
-    up_to_date = manifest is not None
-    if manifest is None:
-        paths = _fetch(source, component, folder, workers.reporter)
-        with work_folder(folder, key) as work:
-            outputs = [describe(folder, path) for path in paths]
-            hashes = [output.hash for output in outputs]
-            surveyed = _survey(component.slug, paths, hashes, work, workers)
-            counts = _counts(surveyed, folder, max_rejects)
-            if (folder / REJECTS).exists():
-                outputs.append(describe(folder, folder / REJECTS))
-            manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
-    documents = component_documents(root, component.slug, manifest)
-    _refuse_rejects(documents.rejects, max_rejects, folder)
-    return _row(documents, up_to_date)
+    paths = _fetch(one.source, one.component, folder, one.workers.reporter)
+    with work_folder(folder, key) as work:
+        outputs = [describe(folder, path) for path in paths]
+        hashes = [output.hash for output in outputs]
+        surveyed = _survey(one.component.slug, paths, hashes, work, one.workers)
+        counts = _counts(surveyed, folder, one.max_rejects)
+        if (folder / REJECTS).exists():
+            outputs.append(describe(folder, folder / REJECTS))
+        manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
+    return manifest, False
 
 
-def _row(documents: ComponentDocuments, up_to_date: bool) -> ComponentDownload:
+def _row(documents: ComponentDocuments, up_to_date: bool, filtered: Filtered | None = None) -> ComponentDownload:
     return ComponentDownload(
         slug=documents.slug,
         files=len(documents.files),
         documents=documents.documents,
         text_bytes=documents.text_bytes,
-        rejects=documents.rejects,
+        rejects=documents.rejects if filtered is None else filtered.rejects,
         up_to_date=up_to_date,
+        filtered=filtered,
     )
 
 

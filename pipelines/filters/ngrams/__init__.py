@@ -1,0 +1,1 @@
+"""N-grams that occur again in one document."""
