@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pile_toolkit.core.components import component_folder
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
 from pile_toolkit.core.plan import SPLITS, Plan
 from pipelines.decontamination.evidence import EVIDENCE_FILE, open_evidence
+from pipelines.filters.tracing import Trace, is_filtered, trace_source, trace_written
 from pipelines.keep_list import REASONS, open_clusters, open_keep_list
 
 if TYPE_CHECKING:
+    from pile_toolkit.core.manifest import Manifest
     from pile_toolkit.core.plan import PlanComponent
     from pile_toolkit.core.tables import TableFile
 
@@ -40,7 +43,8 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
 
     `cluster` is the id of the document that its cluster is named by, the one preferred to all others; `preferred` says
     why to this one. `similarity` is the Jaccard similarity to that document, `least_similarity` the smallest of the
-    cluster, both None where nobody compared (without `--verify`).
+    cluster, both None where nobody compared (without `--verify`). `source` is where it stood before filters ran, None
+    where none did, or others since.
     """
 
     document: str
@@ -58,19 +62,18 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
     pieces: int | None
     contamination: list[Shared]
     lines: list[str]
+    source: Trace | None = None
 
 
 def explain(root: str | Path, document_id: str) -> Decisions:
     """Deduplication, split and copies of `<slug>/<file>:<line>`. Raises UsageError for an id that names no document."""
     root = Path(root)
-    parts = _ID.fullmatch(document_id)
-    if parts is None:
-        raise UsageError(f"{document_id!r} is no document id", hint="<slug>/<file>:<line>, e.g. arxiv/00.jsonl.zst:17")
-    slug, file, line = parts["slug"], parts["file"], int(parts["line"])
+    slug, file, line = _parts(document_id)
     table = open_keep_list(root)
     row = _row(table, _numbers(table.header, slug, file), line)
     if row is None:
-        raise UsageError(f"{file} of '{slug}' had no document on line {line:,} when duplicates were sought")
+        hint = f"pile why --source {document_id}: lines as its source has them" if is_filtered(root, slug) else None
+        raise UsageError(f"{file} of '{slug}' had no document on line {line:,} when duplicates were sought", hint=hint)
     found = table.rows(range(row, row + 1)).to_pylist()[0]
     first = table.rows(range(found["cluster"], found["cluster"] + 1)).to_pylist()[0]
     split, copies, pieces = _planned(root, slug, file, line) if found["kept"] else (None, None, None)
@@ -88,7 +91,46 @@ def explain(root: str | Path, document_id: str) -> Decisions:
         "pieces": pieces,
         "contamination": _shared(root, slug, file, line),
     }
-    return Decisions(**decided, lines=_lines(decided, same_text=_are_equal(root, found, first)))
+    first_line, *others = _lines(decided, same_text=_are_equal(root, found, first))
+    source = _trace(root, slug, file, line)
+    traced = source.lines if source is not None else []
+    return Decisions(**decided, lines=[first_line, *traced, *others], source=source)
+
+
+def explain_source(root: str | Path, source_id: str) -> Decisions | Trace:
+    """What became of a document that stood on a line of its source, before filters: `<slug>/<source file>:<line>`.
+
+    A Trace where it was dropped, or no duplicates were sought yet. Raises UsageError for an id that names no line.
+    """
+    root = Path(root)
+    slug, file, line = _parts(source_id)
+    if not is_filtered(root, slug):
+        return explain(root, source_id)
+    trace = trace_source(root, slug, file, line)
+    manifest = read_manifest(root / "dedup")
+    if trace.written is None or manifest is None or not _is_current(root, slug, manifest):
+        return trace
+    return explain(root, trace.written)
+
+
+def _parts(document_id: str) -> tuple[str, str, int]:
+    parts = _ID.fullmatch(document_id)
+    if parts is None:
+        raise UsageError(f"{document_id!r} is no document id", hint="<slug>/<file>:<line>, e.g. arxiv/00.jsonl.zst:17")
+    return parts["slug"], parts["file"], int(parts["line"])
+
+
+def _is_current(root: Path, slug: str, deduplicated: Manifest) -> bool:
+    """Whether a component is the one in which duplicates were sought: else its lines are others."""
+    manifest = read_manifest(component_folder(root, slug))
+    return manifest is not None and deduplicated.key.inputs.get(slug) == manifest.digest()
+
+
+def _trace(root: Path, slug: str, file: str, line: int) -> Trace | None:
+    manifest = read_manifest(root / "dedup")
+    if manifest is None or not is_filtered(root, slug) or not _is_current(root, slug, manifest):
+        return None
+    return trace_written(root, slug, file, line)
 
 
 def _are_equal(root: Path, one: dict[str, Any], other: dict[str, Any]) -> bool:

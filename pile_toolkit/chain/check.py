@@ -10,6 +10,7 @@ from pile_toolkit.core.errors import UsageError
 from pipelines.catalog import components, select
 from pipelines.decontamination import read_evaluation_sets
 from pipelines.dedup.settings import check_priority, resolve
+from pipelines.filters import read_filtering
 from pipelines.mixture import mixture
 from pipelines.sources import parse_sources
 from tokenizer.layout import smallest_vocab_size
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 
 def check(config: RunConfig) -> None:
-    """Raises UsageError for components, sources, a mixture, shares, a vocabulary or a recipe that cannot be had."""
+    """Raises UsageError for components, sources, filters, a mixture, shares, a vocabulary or a recipe that are none."""
     slugs = [component.slug for component in select(config.download.components)]
     source_of = parse_sources(config.download.source)
     for slug in slugs:
         source_of(slug)
+    read_filtering(config.download.filters, config.download.mask, config.download.original_filters)
     mixture_of(config, slugs)
     _check_numbers(config)
     if config.train is not None:

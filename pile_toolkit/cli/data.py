@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from pile_toolkit.cli.filters import chosen_filters, filter_options, filters_of, show_filtered, show_filters
 from pile_toolkit.cli.mixture import mixture_options, show_dry_mixture
 from pile_toolkit.cli.options import (
     TextOrTable,
@@ -80,6 +81,7 @@ def _show_components(rows: Any, root: Path) -> None:
     type=click.IntRange(min=0),
     help="Bad lines to tolerate per component.",
 )
+@filter_options
 @stage_options
 @click.pass_context
 def download(
@@ -88,6 +90,10 @@ def download(
     every: bool,
     source: Any,
     max_rejects: int,
+    filters: tuple[str, ...],
+    mask: Any,
+    original_filters: bool,
+    list_filters: bool,
     root: Path,
     jobs: int,
     scheduler: str,
@@ -100,18 +106,23 @@ def download(
     pile download --all                            the built-in sample, offline
     pile download arxiv github --from ./my-pile    files are pointed at, not copied
     pile download arxiv --from hf://owner/name
+    pile download --all --filter length:min_words=50 --filter pile-cc/language:languages=en --mask email,ip
     """
     from pipelines.download import download as library
 
+    if list_filters:
+        return show_filters(as_json=as_json)
     chosen = _chosen(context, slugs, every)
+    asked = {"filters": chosen_filters(context, filters), "mask": mask, "original_filters": original_filters}
     if dry_run:
-        return _show_dry_download(root, chosen, source, as_json=as_json)
+        return _show_dry_download(root, chosen, source, filters_of(asked), as_json=as_json)
     with writing(root):
         result = library(
             root,
             components=chosen,
             source=source,
             max_rejects=max_rejects,
+            **asked,
             jobs=jobs,
             scheduler=scheduler,
             reporter=reporter(),
@@ -130,7 +141,7 @@ def _chosen(context: click.Context, slugs: tuple[str, ...], every: bool) -> Any:
     return "all" if every else configured
 
 
-def _show_dry_download(root: Path, chosen: Any, source: Any, *, as_json: bool) -> None:
+def _show_dry_download(root: Path, chosen: Any, source: Any, asked: dict[str, Any], *, as_json: bool) -> None:
     from pile_toolkit.core.components import downloaded_slugs
     from pipelines.catalog import select
     from pipelines.sources import mask_setting, parse_sources
@@ -140,7 +151,7 @@ def _show_dry_download(root: Path, chosen: Any, source: Any, *, as_json: bool) -
         source_of(slug)
     here = [slug for slug in slugs if slug in downloaded_slugs(root)]
     standing = f"there already: {', '.join(here)}" if here else "nothing is there yet"
-    parameters = {"components": chosen, "from": mask_setting(source)}
+    parameters = {"components": chosen, "from": mask_setting(source), **asked}
     print_dry_run("download", root / "components", parameters, as_json=as_json, standing=standing)
 
 
@@ -151,6 +162,7 @@ def _show_download(result: Any) -> None:
     ]
     total = ("total", "", f"{result.documents:,}", size(result.text_bytes), f"{result.rejects:,}")
     print_table(["component", ">files", ">documents", ">text", ">rejects"], [*rows, total])
+    show_filtered(result)
 
 
 @click.command()

@@ -143,17 +143,19 @@ def _show_dedup(result: Any) -> None:
 
 @click.command()
 @click.argument("document_id")
+@click.option("--source", is_flag=True, help="DOCUMENT_ID is a line of the source, before filters.")
 @root_option
 @json_option
 @config_option
-def why(document_id: str, root: Path, as_json: bool) -> None:
+def why(document_id: str, source: bool, root: Path, as_json: bool) -> None:
     """Every decision taken on one document.
 
     DOCUMENT_ID is <slug>/<file>:<line>, for example arxiv/00.jsonl.zst:17
     """
-    from pipelines.why import explain
+    from pipelines.why import explain, explain_source
 
-    print_result(explain(root, document_id), as_json=as_json, show=_show_why)
+    decisions = explain_source(root, document_id) if source else explain(root, document_id)
+    print_result(decisions, as_json=as_json, show=_show_why)
 
 
 def _show_why(decisions: Any) -> None:

@@ -142,7 +142,12 @@ def filters() -> dict[str, Filter]:
     """Every filter by name."""
     for family in _FAMILIES:
         importlib.import_module(f"pipelines.filters.{family}")
-    return _FILTERS
+    # Whoever needs one family alone has imported it before.
+    order = [f"pipelines.filters.{family}" for family in _FAMILIES]
+    own = {name: known for name, known in _FILTERS.items() if known.function.__module__ not in order}
+    return {
+        known.name: known for module in order for known in _FILTERS.values() if known.function.__module__ == module
+    } | own
 
 
 def find_filter(name: str) -> Filter:

@@ -13,7 +13,8 @@ import pile_toolkit as pile
 
 SIGNATURES = {
     "components": "()",
-    "download": "(root, *, components='all', source='sample:', max_rejects=0, jobs=1, scheduler='process', reporter)",
+    "download": "(root, *, components='all', source='sample:', max_rejects=0, filters, mask, original_filters=False, "
+    "jobs=1, scheduler='process', reporter)",
     "dedup": "(root, *, method='exact', threshold=0.8, num_perm=128, jobs=1, scheduler='process', reporter, "
     "against=None, **options)",
     "deduplicate": "(documents, *, threshold=0.8, num_perm=128, seed=1)",
