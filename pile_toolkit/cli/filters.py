@@ -89,16 +89,15 @@ def show_filtered(result: Any) -> None:
     table = []
     for slug, filtered in rows:
         by_filter = {name: sum(reasons.values()) for name, reasons in filtered.dropped.items()}
-        gone = sum(by_filter.values())
         cells = [f"{by_filter[name]:,}" if by_filter.get(name) else "-" for name in names]
         edits = _edits(filtered)
         cells += [f"{edits[kind]:,}" if edits.get(kind) else "-" for kind in kinds]
-        table.append((slug, f"{filtered.read:,}", f"{filtered.read - gone:,}", *cells))
+        table.append((slug, f"{filtered.read:,}", f"{filtered.read - filtered.dropped_documents:,}", *cells))
     click.echo()
     shown = [">" + kind.replace("_", " ") for kind in kinds]
     print_table(["component", ">read", ">kept", *[f">{name}" for name in names], *shown], table)
     read = sum(filtered.read for _, filtered in rows)
-    gone = sum(sum(reasons.values()) for _, filtered in rows for reasons in filtered.dropped.values())
+    gone = sum(filtered.dropped_documents for _, filtered in rows)
     click.echo(f"{gone:,} of {read:,} documents dropped ({percent(gone, read)}); pile why --source ID says why")
 
 

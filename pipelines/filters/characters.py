@@ -23,6 +23,9 @@ _CONTROLS = (*range(9), *range(11, 32), *range(127, 160))
 TERMINAL = frozenset(chr(int(point, 16)) for point in _TERMINAL.split())
 PUNCTUATION = TERMINAL | {chr(int(point, 16)) for point in _OTHERS.split()} | set(map(chr, _CONTROLS))
 
+# Kinds of words from here on have a letter.
+WITH_LETTER = 2
+
 _MOST_WORDS = 1 << 18
 _LONGEST_WORD = 64
 
@@ -34,7 +37,7 @@ class WordKinds(dict[str, int]):
     """
 
     def __missing__(self, word: str) -> int:
-        kind = int(not PUNCTUATION.issuperset(word)) + 2 * any(map(str.isalpha, word))
+        kind = int(not PUNCTUATION.issuperset(word)) + WITH_LETTER * any(map(str.isalpha, word))
         if len(word) <= _LONGEST_WORD:
             if len(self) >= _MOST_WORDS:
                 self.clear()

@@ -5,11 +5,12 @@ Source: Rae et al. 2021 (arXiv:2112.11446), appendix A.1.1; datatrove 0.10, goph
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipelines.filters.characters import PUNCTUATION, WordKinds
+from pipelines.filters.characters import WITH_LETTER, WordKinds
 from pipelines.filters.registry import Count, Dropped, Ratio, Share, document_filter
 
 if TYPE_CHECKING:
@@ -37,15 +38,19 @@ class GopherQuality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 @document_filter(GopherQuality, version=1, source="Gopher (arXiv:2112.11446) A.1.1; datatrove GopherQualityFilter")
 def gopher_quality(document: Text, options: GopherQuality) -> Dropped | None:
     """Documents that do not read like prose: words, symbols, bullets, ellipses, letters, stop words."""
-    return _of_words(document, options) or _of_lines(document, options) or _of_letters(document, options)
+    # Nearly all words are letters only, and no letter is punctuation: the others are looked up.
+    others = list(itertools.filterfalse(str.isalpha, document.words))
+    kinds = list(map(_KINDS.__getitem__, others))
+    return (
+        _of_words(document, options, [word for word, kind in zip(others, kinds, strict=True) if not kind])
+        or _of_lines(document, options)
+        or _of_letters(document, options, len(document.words) - sum(kind < WITH_LETTER for kind in kinds))
+    )
 
 
-def _of_words(document: Text, options: GopherQuality) -> Dropped | None:
+def _of_words(document: Text, options: GopherQuality, symbols: list[str]) -> Dropped | None:
     words = document.words
-    counted, characters = len(words), document.words_characters
-    symbols = [word for word in words if word[0] in PUNCTUATION and _KINDS[word] & 1 == 0]
-    counted -= len(symbols)
-    characters -= sum(map(len, symbols))
+    counted, characters = len(words) - len(symbols), document.words_characters - sum(map(len, symbols))
     if options.min_words is not None and counted < options.min_words:
         return Dropped("too_few_words", counted, options.min_words)
     if options.max_words is not None and counted > options.max_words:
@@ -80,13 +85,12 @@ def _of_lines(document: Text, options: GopherQuality) -> Dropped | None:
     return None
 
 
-def _of_letters(document: Text, options: GopherQuality) -> Dropped | None:
+def _of_letters(document: Text, options: GopherQuality, with_letters: int) -> Dropped | None:
     words = document.words
     if (least := options.min_alpha_words_ratio) is not None and words:
-        # Nearly all words are letters only; the others are looked up.
-        alpha = sum(word.isalpha() or _KINDS[word] > 1 for word in words) / len(words)
-        if alpha < least:
-            return Dropped("too_few_words_with_letters", alpha, least)
+        ratio = with_letters / len(words)
+        if ratio < least:
+            return Dropped("too_few_words_with_letters", ratio, least)
     if options.min_stop_words:
         found = len(set(options.stop_words).intersection(words))
         if found < options.min_stop_words:

@@ -32,6 +32,11 @@ _WORD_EDGE = re.compile(r"\b(?!\.)")
 _ADDRESS = re.compile(
     r"[0-9](?<![0-9.][0-9])[0-9]{0,2}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9])(?!\.[0-9])", re.ASCII
 )
+# What every address has in it; it begins with one character, and so is passed over text at the speed of memory.
+_MAY_BE_ADDRESS = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
+# Every digit as 0, every separator as a dash: then all national numbers have one piece in common.
+_SHAPES = bytes.maketrans(b"0123456789. ", b"0000000000--")
+_NATIONAL_SHAPE = b"000-0000"
 _NATIONAL = re.compile(
     r"[(2-9](?<![\w.+-].)(?<![0-9][ )].)(?:(?<=\()[2-9][0-9]{2}\) ?|(?<=[0-9])[0-9]{2}[-. ])"
     r"[2-9][0-9]{2}[-. ][0-9]{4}(?![\w])(?![-. ][0-9])"
@@ -99,7 +104,7 @@ def _local_start(text: str, first: int, at: int) -> int | None:
 
 def ip_spans(text: str, options: Mask) -> Iterator[tuple[int, int]]:
     """Runs of digits and dots that are an address, and a public one if no others are asked for."""
-    for found in _ADDRESS.finditer(text):
+    for found in _ADDRESS.finditer(text) if _MAY_BE_ADDRESS.search(text) else ():
         try:
             address = ipaddress.IPv4Address(found[0])
         except ValueError:
@@ -110,12 +115,11 @@ def ip_spans(text: str, options: Mask) -> Iterator[tuple[int, int]]:
 
 def phone_spans(text: str, options: Mask) -> Iterator[tuple[int, int]]:
     """`+` and 8 to 15 digits (E.164), or ten of North America with a blank, dot, dash or brackets between."""
-    international = [match.span() for match in _INTERNATIONAL.finditer(text)] if "+" in text else []
-    if not international:
-        yield from (match.span() for match in _NATIONAL.finditer(text))
-        return
+    found = [match.span() for match in _INTERNATIONAL.finditer(text)] if "+" in text else []
+    if _NATIONAL_SHAPE in text.encode("utf-8", "surrogatepass").translate(_SHAPES):
+        found += [match.span() for match in _NATIONAL.finditer(text)]
     end = 0
-    for span in sorted([*international, *(match.span() for match in _NATIONAL.finditer(text))]):
+    for span in sorted(found):
         if span[0] >= end:
             yield span
             end = span[1]

@@ -6,6 +6,7 @@ these) and tables or `false` under the name of a component (others there, or not
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 MASK = "mask"
 _SCOPE = "components"
+# Texts in quotes as TOML has them, or one character.
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|.', re.DOTALL)
 
 
 class Step(NamedTuple):
@@ -39,7 +42,7 @@ class Step(NamedTuple):
             "name": self.filter.name,
             "version": self.filter.version,
             **({"library": library} if library else {}),
-            "options": msgspec.to_builtins(self.options),
+            "options": _plain(self.options),
         }
 
 
@@ -173,17 +176,13 @@ def _is_list_of_names(kind: Any) -> bool:
 
 def _split(text: str) -> list[str]:
     """The parts between commas that stand neither in brackets nor in quotes."""
-    parts, depth, quote = [""], 0, ""
-    for char in text:
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "\"'":
-            quote = char
-        depth += (char == "[") - (char == "]") if not quote else 0
-        if char == "," and depth == 0 and not quote:
+    parts, depth = [""], 0
+    for token in _TOKENS.findall(text):
+        depth += (token == "[") - (token == "]")
+        if token == "," and depth == 0:
             parts.append("")
         else:
-            parts[-1] += char
+            parts[-1] += token
     return [part for part in parts if part.strip()]
 
 
@@ -199,17 +198,26 @@ def command_options(parameters: Mapping[str, Any]) -> list[str]:
     words = []
     for item in parameters.get("filtering", {}).get("steps", ()):
         known = find_filter(item["name"])
-        defaults = {field.encode_name: field.default for field in msgspec.structs.fields(known.options)}
+        defaults = {
+            field.encode_name: _plain(field.default)
+            for field in msgspec.structs.fields(known.options)
+            if not field.required
+        }
         items = [
             f"{key}={_toml(value)}"
             for key, value in item["options"].items()
-            if key not in defaults or msgspec.to_builtins(defaults[key]) != value
+            if key not in defaults or defaults[key] != value
         ]
         text = ",".join(items)
         words += (
             ["--mask", text] if known.name == MASK else ["--filter", f"{known.name}:{text}" if text else known.name]
         )
     return words
+
+
+def _plain(value: Any) -> Any:
+    """As a manifest has it: a tuple is a list there."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _toml(value: Any) -> str:

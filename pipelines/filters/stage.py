@@ -55,6 +55,11 @@ class Filtered(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, dict[str, int]]
     changed: dict[str, dict[str, int]]
 
+    @property
+    def dropped_documents(self) -> int:
+        """Documents that went, whatever the filter."""
+        return sum(sum(reasons.values()) for reasons in self.dropped.values())
+
 
 def filter_component(
     root: Path,
