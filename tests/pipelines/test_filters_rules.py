@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pile_toolkit.core.errors import UsageError
@@ -80,6 +80,7 @@ def test_documents_without_words_are_judged_and_no_division_fails(name):
 
 @settings(max_examples=300)
 @given(word=st.text(st.characters(exclude_categories=["Zs", "Cs", "Cc"]), min_size=1, max_size=70))
+@example(word="-" * 65)
 def test_kinds_of_words_are_those_of_a_plain_look(word):
     kinds = WordKinds()
     expected = int(any(char not in PUNCTUATION for char in word)) + 2 * int(any(char.isalpha() for char in word))
@@ -125,6 +126,16 @@ WORDS = st.lists(st.text("ab\U0001f600é", min_size=1, max_size=3), max_size=60)
 @given(words=WORDS, n=st.integers(1, 12))
 def test_ngrams_are_counted_as_plain_python_counts_them(words, n):
     ngrams = Ngrams(words)
+    assert ngrams.duplicate_characters(n) == plain_duplicates(words, n)
+    assert ngrams.top_characters(n) == plain_top(words, n)
+
+
+@settings(max_examples=100)
+@given(words=WORDS, n=st.integers(1, 6))
+def test_equal_hashes_of_other_characters_are_told_apart(words, n):
+    ngrams = Ngrams(words)
+    # Of all n-grams the same.
+    ngrams._room.sums[:] = 0
     assert ngrams.duplicate_characters(n) == plain_duplicates(words, n)
     assert ngrams.top_characters(n) == plain_top(words, n)
 
