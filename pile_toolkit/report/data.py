@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pile_toolkit.core.manifest import OutputFile
+from pipelines.filters.stage import Filtered
 from shards.stats import ShardStats
 
 
@@ -46,7 +47,10 @@ class RejectedLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComponentFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """A component on this disk; `excerpt` is how its first document begins, None where that cannot be read."""
+    """A component on this disk; `excerpt` is how its first document begins, None where that cannot be read.
+
+    `filtered` is what filters did to it, None where none were asked for; rejects are those of its source then.
+    """
 
     slug: str
     source: str
@@ -56,6 +60,7 @@ class ComponentFiles(msgspec.Struct, frozen=True, kw_only=True):
     files: list[DocumentFile]
     first_rejects: list[RejectedLine]
     excerpt: str | None
+    filtered: Filtered | None = None
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):

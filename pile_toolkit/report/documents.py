@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pile_toolkit.core.components import component_documents
 from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import CorruptData
@@ -15,6 +17,7 @@ from pipelines.catalog import components as catalog
 from pipelines.corpus import CorpusResult
 from pipelines.dedup import DedupResult
 from pipelines.download import REJECTS
+from pipelines.filters.stage import SOURCE, Filtered
 from pipelines.keep_list import open_keep_list
 
 if TYPE_CHECKING:
@@ -53,15 +56,20 @@ def _component(root: Path, stage: Finished) -> data.ComponentFiles:
         )
         for file in present.files
     ]
+    found = stage.manifest.counts.get("filtered")
+    filtered = None if found is None else msgspec.convert(found, Filtered)
+    rejects = present.rejects if filtered is None else filtered.rejects
+    source = stage.folder if filtered is None else stage.folder / SOURCE
     return data.ComponentFiles(
         slug=present.slug,
         source=str(stage.manifest.key.parameters.get("from", "")),
         documents=present.documents,
         text_bytes=present.text_bytes,
-        rejects=present.rejects,
+        rejects=rejects,
         files=files,
-        first_rejects=_first_rejects(stage.folder / REJECTS) if present.rejects else [],
+        first_rejects=_first_rejects(source / REJECTS) if rejects else [],
         excerpt=_excerpt(present),
+        filtered=filtered,
     )
 
 
