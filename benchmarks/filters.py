@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MASK_BAR_MB_PER_S = 100.0
+# Two measurements of the same differ by so much on a busy machine.
+NOISE = 0.9
 EVERYTHING = {"email": True, "ip": True, "phone": True}
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "length": ("length", {"min_words": 50}),
@@ -135,7 +137,7 @@ def main() -> int:
         assert own is not None
         line = f"{name:<22}{_mb(texts) / own:8.1f}"
         line += f"{_mb(texts) / peer:12.1f}{peer / own:8.1f}" if peer else f"{'-':>12}{'-':>8}"
-        failed |= peer is not None and peer < own
+        failed |= peer is not None and peer < NOISE * own
         print(f"{line}{dropped:10,}")
     clean = ["".join(" " if char in "@0123456789" else char for char in text) for text in part]
     own = fastest([ours("mask email,ip,phone")], clean, options.repeat)[0] or 0.0

@@ -5,6 +5,7 @@ Source: Penedo et al. 2024 (arXiv:2406.17557), 3.4; datatrove 0.10, fineweb_qual
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,7 +16,7 @@ from pipelines.filters.registry import Count, Dropped, Ratio, Share, document_fi
 if TYPE_CHECKING:
     from pipelines.filters.document import Text
 
-_ENDS = tuple(TERMINAL)
+_LAST = operator.itemgetter(-1)
 
 
 class FinewebQuality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,11 +37,12 @@ def fineweb_quality(document: Text, options: FinewebQuality) -> Dropped | None:
     if not lines:
         return Dropped("blank")
     if (least := options.min_punctuated_lines_ratio) is not None:
-        ratio = sum(line.endswith(_ENDS) if not line[-1].isalnum() else False for line in lines) / len(lines)
+        ratio = sum(map(TERMINAL.__contains__, map(_LAST, lines))) / len(lines)
         if ratio < least:
             return Dropped("too_few_lines_end_in_punctuation", ratio, least)
     if (most := options.max_short_lines_ratio) is not None:
-        ratio = sum(len(line) <= options.short_line_characters for line in lines) / len(lines)
+        # A whole number compares itself faster than an expression compares it.
+        ratio = sum(map(options.short_line_characters.__ge__, map(len, lines))) / len(lines)
         if ratio > most:
             return Dropped("too_many_short_lines", ratio, most)
     newlines = text.count("\n")
