@@ -20,7 +20,7 @@ _MOST_KEPT_WORDS = 1 << 20
 
 
 class _Room:
-    """Arrays for so many words: 44 bytes a word."""
+    """Arrays for so many words: 40 to 56 bytes a word."""
 
     def __init__(self, words: int) -> None:
         self.words = words
