@@ -23,7 +23,7 @@ from pile_toolkit.core.stages import finished
 from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.catalog import Component, components, select
 from pipelines.filters.settings import read_filtering
-from pipelines.filters.stage import SOURCE, Filtered, filter_component, move_source
+from pipelines.filters.stage import SOURCE, Filtered, filter_component, move_source, remove_filtered
 from pipelines.sources import Source, parse_sources
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def _download_one(one: _Download, steps: Sequence[Step]) -> ComponentDownload:
         manifest, up_to_date = _take_in(one, folder, key)
         documents = component_documents(one.root, slug, manifest)
         _refuse_rejects(documents.rejects, one.max_rejects, folder)
+        remove_filtered(folder, manifest)
         return _row(documents, up_to_date)
     move_source(folder, kept, key)
     manifest, _ = _take_in(one, kept, key)

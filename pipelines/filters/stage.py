@@ -21,7 +21,6 @@ from pile_toolkit.core.manifest import (
     StageKey,
     describe,
     is_of_key,
-    name_of,
     publish,
     put_back,
     read_manifest,
@@ -173,31 +172,27 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 
 
 def move_source(before: Path, after: Path, key: StageKey) -> None:
-    """What a source brought goes to where it belongs once filters are set, or taken away: it is not fetched again.
-
-    Then whatever filters had written is removed with the folder of the source.
-    """
+    """What a source brought goes to where it belongs once filters are set, or taken away: it is not fetched again."""
     manifest = read_manifest(before)
-    if manifest is not None and is_of_key(before, key) and not is_of_key(after, key):
-        withdraw(after)
-        withdraw(before)
-        for name in [*(output.path for output in manifest.outputs if not output.path.startswith("/")), TIMINGS]:
-            if (before / name).exists():
-                (after / name).parent.mkdir(parents=True, exist_ok=True)
-                (before / name).replace(after / name)
-        put_back(after, manifest)
-    if before.name == SOURCE and before.is_dir():
-        names = {name_of(output) for output in manifest.outputs} if manifest is not None else set()
-        withdraw(before)
-        _remove_filtered(after, but=names)
-        remove(before)
+    if manifest is None or not is_of_key(before, key) or is_of_key(after, key):
+        return
+    withdraw(after)
+    withdraw(before)
+    after.mkdir(parents=True, exist_ok=True)
+    for name in [*(output.path for output in manifest.outputs if not output.path.startswith("/")), TIMINGS]:
+        if (before / name).exists():
+            (after / name).parent.mkdir(parents=True, exist_ok=True)
+            (before / name).replace(after / name)
+    put_back(after, manifest)
 
 
-def _remove_filtered(folder: Path, *, but: set[str]) -> None:
-    """Removes what filters wrote of a component that from now on is as its source has it."""
-    known = read_manifest(folder)
-    if known is not None and "filtering" in known.key.parameters:
-        withdraw(folder)
+def remove_filtered(folder: Path, manifest: Manifest) -> None:
+    """Removes what filters wrote of a component that is now as its source has it, and the folder of its source."""
+    if not (folder / SOURCE).is_dir():
+        return
+    refuse_if_displaced()
+    names = {output.path for output in manifest.outputs}
     for path in [*folder.glob("*.jsonl.zst"), folder / DROPPED_FILE, folder / CHANGED_FILE]:
-        if path.name not in but:
+        if path.name not in names:
             path.unlink(missing_ok=True)
+    remove(folder / SOURCE)

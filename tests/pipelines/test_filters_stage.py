@@ -11,7 +11,7 @@ import zstandard
 
 from pile_toolkit.core.components import read_component
 from pile_toolkit.core.documents import read_documents
-from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.errors import CorruptData, SourceUnavailable, UsageError
 from pile_toolkit.core.manifest import MANIFEST, read_manifest
 from pile_toolkit.core.tasks import WORK_PREFIX
 from pipelines.dedup import dedup
@@ -213,6 +213,25 @@ def test_a_source_that_was_fetched_is_not_fetched_again_for_other_filters_or_non
     assert (folder / "00.jsonl.zst").stat().st_ino == inode
     assert here() == ["00.jsonl.zst", "manifest.json", "timings.json"]
     assert tree(root) == unfiltered
+
+
+def test_filters_that_are_taken_away_leave_nothing_behind(source, tmp_path):
+    take(tmp_path / "root", source)
+    take(tmp_path / "root", source, filters=[], mask="")
+    take(tmp_path / "plain", source, filters=[], mask="")
+    assert tree(tmp_path / "root") == tree(tmp_path / "plain")
+
+
+def test_a_source_that_has_nothing_leaves_the_filtered_component(source, tmp_path):
+    root, nothing = tmp_path / "root", tmp_path / "nothing"
+    nothing.mkdir()
+    take(root, source, ("arxiv",))
+    before = tree(root)
+    for asked in ({}, {"filters": [], "mask": ""}):
+        with pytest.raises(SourceUnavailable):
+            take(root, nothing, ("arxiv",), **asked)
+        assert tree(root) == before
+    assert take(root, source, ("arxiv",)).up_to_date
 
 
 def test_a_component_of_which_nothing_is_left_is_an_error_that_names_the_filter(source, tmp_path):
