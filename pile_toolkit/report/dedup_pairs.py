@@ -20,7 +20,7 @@ from pile_toolkit.core.tables import GROUP_ROWS
 from pile_toolkit.report.differences import Differences, beginning, differences
 from pipelines.keep_list import open_keep_list
 from pipelines.lsh.quality import s_curve
-from pipelines.minhash import SignatureSettings, fingerprint_texts, shingle_hashes
+from pipelines.minhash import SignatureSettings, fingerprint_texts, shingle_keys
 from pipelines.minhash.settings import MOST_PERMUTATIONS
 
 if TYPE_CHECKING:
@@ -136,16 +136,14 @@ def _measure(
     texts: _Texts, pairs: Sequence[Pair], parameters: Mapping[str, Any]
 ) -> tuple[dict[tuple[int, int], float], dict[int, NDArray[np.uint64]]]:
     """The similarity of each pair of rows that could be read, and band hashes [trials, bands] of rows not too long."""
-    import numpy as np
-
     settings = msgspec.structs.asdict(signature_settings(parameters))
     words = settings.pop("size")
     count, rows = parameters["bands"], parameters["rows"]
     trials = max(min(TRIALS, MOST_PERMUTATIONS // (count * rows)), 1)
     trial = signature_settings(parameters, seed=TRIAL_SEED, num_perm=max(trials * count * rows, 2))
 
-    def measure(text: str) -> tuple[NDArray[np.uint32], NDArray[np.uint64] | None]:
-        shingles = np.unique(shingle_hashes(text, words=words, **settings))
+    def measure(text: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64] | None]:
+        shingles = shingle_keys(text, words=words, **settings)
         if len(text) > TRIAL_LIMIT_BYTES:
             return shingles, None
         hashes = fingerprint_texts([text], trial, bands=(trials * count, rows)).band_hashes

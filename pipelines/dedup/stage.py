@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipelines.lsh.memory import Memory
 
 # Of the tables.
-FORMAT = 3
+FORMAT = 4
 
 
 class ComponentDedup(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 The files that hold candidates are read once more: the sets of candidates' shingles go to the disk (8 bytes for each
 shingle that a document has, about 1.4 times its text), are compared there, and removed at the end of the stage.
-A shingle is its 32-bit hash of `pile.shingle_hashes`.
+A shingle is its 64-bit key: among the sets of a whole Pile's candidates none is expected to look like another.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _batches(path: str, chosen: Iterator[int]) -> Iterator[tuple[list[int], list
 def shingle_sets(
     numbers: Iterable[int], texts: Sequence[str], settings: SignatureSettings
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
-    """(numbers, offsets, values): the sets of the texts' shingle hashes, each sorted, one after the other."""
+    """(numbers, offsets, values): the sets of the keys of the texts' shingles, each sorted, one after the other."""
     from pipelines.minhash.loading import load_kernels
 
     kernels = load_kernels()
@@ -160,13 +160,9 @@ def shingle_sets(
     from pipelines.minhash.signer import Signer
 
     signer, folder = Signer(settings, kernels), TextFolder(settings.folding)
-    sets = []
-    for text in texts:
-        folder.fold([text], [text.encode()])
-        sets.append(np.unique(signer.shingles(folder)))
-    offsets = np.cumsum([0, *map(len, sets)], dtype=np.int64)
-    values = np.concatenate([np.empty(0, np.uint32), *sets]).astype(np.uint64)
-    return np.array(list(numbers), np.int64), offsets, values
+    folder.fold(texts, [text.encode() for text in texts])
+    ends, values = signer.key_sets(folder)
+    return np.array(list(numbers), np.int64), np.concatenate([np.zeros(1, np.int64), ends]), values
 
 
 def find_similarities(evidence: Evidence, cluster: NDArray, *, workers: Workers) -> list[Path]:

@@ -4,7 +4,7 @@ The definition is that of `docs/formats.md`: signatures are datasketch's for the
 """
 
 from pipelines.minhash.banding import Bands, band_hashes, bands
-from pipelines.minhash.fingerprint import Fingerprints, fingerprint_texts, minhash, shingle_hashes
+from pipelines.minhash.fingerprint import Fingerprints, fingerprint_texts, minhash, shingle_hashes, shingle_keys
 from pipelines.minhash.settings import (
     NUM_PERM,
     SCHEME,
@@ -26,4 +26,5 @@ __all__ = [
     "fingerprint_texts",
     "minhash",
     "shingle_hashes",
+    "shingle_keys",
 ]

@@ -110,6 +110,15 @@ def shingle_hashes(text: str, *, words: int = SHINGLE_WORDS, **settings: Any) ->
     return signing.shingles(text)
 
 
+def shingle_keys(text: str, *, words: int = SHINGLE_WORDS, **settings: Any) -> np.ndarray:
+    """The set of a text's shingles as 64-bit keys, whose low halves are the hashes of `xxh64`: uint64[n], sorted.
+
+    Further `settings` are those of `shingle_hashes`; `hash`, `scheme`, `num_perm` and `seed` change nothing.
+    """
+    signing = _Signing(signature_settings(**{"size": words, **settings}), bands=None, signatures=False)
+    return signing.keys(text)
+
+
 class _Signing:
     """What a call with some settings needs, and the rows that it found."""
 
@@ -136,6 +145,10 @@ class _Signing:
     def shingles(self, text: str) -> np.ndarray:
         self._folder.fold([text], _encoded(0, [text]))
         return self._signer.shingles(self._folder)
+
+    def keys(self, text: str) -> np.ndarray:
+        self._folder.fold([text], _encoded(0, [text]))
+        return self._signer.key_sets(self._folder)[1]
 
     def signatures(self) -> np.ndarray:
         import numpy as np

@@ -119,15 +119,15 @@ def hash_units(text, room, first, end):
 
 
 @kernel
-def _hash_shingles(room, units, count, size):
-    hashes, shingles = room.hashes, room.shingles
+def _hash_shingles(hashes, units, count, size, result, first):
+    """The keys of shingles, or of a uint32 `result` the low halves, which are the hashes, from result[first] on."""
     key, out = _NONE, _ONE
     for number in range(size):
         key = key * _MULTIPLIER + hashes[number]
         out *= _MULTIPLIER
     for number in range(count):
         mixed = (key ^ key >> np.uint64(29)) * _FINAL_MULTIPLIER
-        shingles[number] = np.uint32(mixed ^ mixed >> np.uint64(32))
+        result[first + number] = mixed ^ mixed >> np.uint64(32)
         if number + size < units:
             # The next unit comes in, and the first one goes, which was multiplied as often as there are units.
             key = key * _MULTIPLIER + (hashes[number + size] - hashes[number] * out)
@@ -143,8 +143,8 @@ def keep_last(room, count, kept):
 
 
 @kernel
-def _next_shingles(text, at, stop, words, size, sha1, room, kept, begun):
-    """The shingles of the next piece, in `room.shingles`: how many, where the piece after it starts, units kept for it.
+def _next_units(text, at, stop, words, size, room, kept, begun):
+    """Notes the units of the next piece: how many there are, of shingles, of units in one, and where the next starts.
 
     `begun`: whether the text had shingles before; else all of a text that is shorter than a shingle is one.
     """
@@ -156,14 +156,24 @@ def _next_shingles(text, at, stop, words, size, sha1, room, kept, begun):
     if count < 1:
         count = 1 if at >= stop and units > 0 and not begun else 0
         size = units if count else size
+    return units, count, size, at
+
+
+@kernel
+def _next_shingles(text, at, stop, words, size, sha1, room, kept, begun):
+    """The shingles of the next piece, in `room.shingles`: how many, where the piece after it starts, units kept for it.
+
+    `begun`: as in `_next_units`.
+    """
+    units, count, own, at = _next_units(text, at, stop, words, size, room, kept, begun)
     if sha1:
         for number in range(count):
-            last = number + size - 1
+            last = number + own - 1
             length = room.starts[last] + np.int64(room.lengths[last]) - room.starts[number]
             room.shingles[number] = sha1_32(text, room.starts[number], length, room.words)
     else:
         hash_units(text, room, kept, units)
-        _hash_shingles(room, units, count, size)
+        _hash_shingles(room.hashes, units, count, own, room.shingles, 0)
     kept = min(size - 1, units)
     keep_last(room, units, kept)
     return count, at, kept
@@ -179,6 +189,37 @@ def write_shingles(text, stop, words, size, sha1, room, result):
             result[total + number] = room.shingles[number]
         total += count
     return total
+
+
+@kernel
+def write_keys(text, ends, words, size, room, result, result_ends):
+    """The 64-bit keys of all shingles of folded texts, one text after the other; where those of each text end.
+
+    `result` has room for as many as the texts have bytes.
+    """
+    at, total = np.int64(0), np.int64(0)
+    for number in range(ends.size):
+        kept, first, stop = np.int64(0), total, ends[number]
+        while at < stop:
+            units, count, own, at = _next_units(text, at, stop, words, size, room, kept, total > first)
+            hash_units(text, room, kept, units)
+            _hash_shingles(room.hashes, units, count, own, result, total)
+            kept = min(size - 1, units)
+            keep_last(room, units, kept)
+            total += count
+        result_ends[number] = total
+
+
+@kernel
+def drop_repeats(keys, ends):
+    """Of numbers that are sorted up to each of `ends`, the first of those that are equal; sets `ends` to the rest's."""
+    start, used = np.int64(0), np.int64(0)
+    for number in range(ends.size):
+        for place in range(start, ends[number]):
+            if place == start or keys[place] != keys[place - 1]:
+                keys[used] = keys[place]
+                used += 1
+        start, ends[number] = ends[number], used
 
 
 @kernel

@@ -54,3 +54,20 @@ class Signer:
         result = np.empty(text_bytes // (2 if self._shingling[0] else 1) + 1, np.uint32)
         count = self._kernels.write_shingles(folder.text, text_bytes, *self._shingling, self._room, result)
         return result[:count].copy()
+
+    def key_sets(self, folder: TextFolder) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """(ends, values): the sets of the keys of all folded texts' shingles, each sorted, one after the other.
+
+        In memory are 8 bytes for each shingle, repeats included. Keys are those of `xxh64`, whatever the hash is.
+        """
+        words, size, _ = self._shingling
+        # Words are separated by a byte; of what is not written, there is no memory.
+        values = np.empty(int(folder.ends[-1]) // (2 if words else 1) + folder.ends.size, np.uint64)
+        ends = np.empty(folder.ends.size, np.int64)
+        self._kernels.write_keys(folder.text, folder.ends, words, size, self._room, values, ends)
+        start = 0
+        for end in ends.tolist():
+            values[start:end].sort()
+            start = end
+        self._kernels.drop_repeats(values, ends)
+        return ends, values[: ends[-1]]

@@ -16,7 +16,7 @@ from pile_toolkit.core.documents import read_documents
 from pipelines.dedup.settings import dedup_config, resolve
 from pipelines.keep_list import REASONS, open_clusters, read_keep_list
 from tests.pipelines.lsh_twin import buckets_of, clusters_of, similarity, verified_of
-from tests.pipelines.minhash_twin import hashes, signature
+from tests.pipelines.minhash_twin import shingles, signature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Expected(NamedTuple):
     reasons: list[str]
     similarities: list[float | None]
     counted: tuple[int, int, int] | None
-    sets: list[set[int]]
+    sets: list[set[str]]
 
 
 def all_documents(root, slugs: Sequence[str]) -> list[Text]:
@@ -88,7 +88,7 @@ def decided(documents: Sequence[Text], slugs: Sequence[str], **options) -> Expec
         near = [(bucket[0], row) for buckets in buckets_of(table).values() for bucket in buckets for row in bucket]
         candidates = {row for pair in near for row in pair}
     if settings.verify:
-        sets = [set(hashes(each.text, settings.signature)) for each in documents]
+        sets = [set(shingles(each.text, settings.signature)) for each in documents]
         threshold = Fraction(round(Fraction(settings.threshold) * 1_000_000), 1_000_000)
         near, counted = verified_of(table, sets, rank, threshold, CAP)
     cluster = clusters_of(count, [*same, *near], rank)

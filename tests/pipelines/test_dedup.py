@@ -196,6 +196,23 @@ def test_files_at_the_edge_of_a_batch_of_signatures_are_whole(make_root, batch_e
     assert table_rows(root)[-1]["stays"] == f"arxiv/arxiv.jsonl.zst:{batch_edge}"
 
 
+def of_one_hash() -> tuple[str, str]:
+    """Two texts of five words each, no word in common, whose only shingles have the same 32-bit hash."""
+    words = [f"w{number}" for number in range(400_000)]
+    hashes = shingle_hashes(" ".join(words))
+    order = np.argsort(hashes, kind="stable")
+    place = int(np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])[0])
+    one, other = (" ".join(words[start : start + 5]) for start in order[place : place + 2].tolist())
+    return one, other
+
+
+def test_shingles_whose_hashes_are_equal_by_chance_are_told_apart(make_root):
+    root = make_root({"arxiv": [*of_one_hash()]})
+    assert dedup(root, method="minhash").kept == 1
+    result = dedup(root, method="minhash", verify=True)
+    assert (result.kept, result.verification.failed_pairs) == (2, 9)
+
+
 def bands_of(text: str) -> list[tuple]:
     values = signature(text, SignatureSettings())
     return [(band, *values[band * 13 : (band + 1) * 13]) for band in range(9)]

@@ -17,9 +17,10 @@ from pipelines.minhash import (
     SignatureSettings,
     minhash,
     shingle_hashes,
+    shingle_keys,
 )
 from pipelines.minhash.kernels import CHUNK
-from tests.pipelines.minhash_twin import TEXTS, hashes, signature
+from tests.pipelines.minhash_twin import TEXTS, hashes, shingle_hash, shingles, signature
 
 SETTINGS = st.builds(
     SignatureSettings,
@@ -43,6 +44,24 @@ def test_shingle_hashes_are_the_definition_in_plain_python(text, chosen):
     found = shingle_hashes(text, words=chosen.size, **{k: v for k, v in fields(chosen).items() if k != "size"})
     assert found.dtype == np.uint32
     assert found.tolist() == hashes(text, chosen)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS, chosen=SETTINGS)
+def test_keys_are_as_many_as_different_shingles_and_end_in_their_hashes(text, chosen):
+    found = shingle_keys(text, words=chosen.size, **{k: v for k, v in fields(chosen).items() if k != "size"})
+    different = set(shingles(text, chosen))
+    assert (found.dtype, len(found)) == (np.uint64, len(different))
+    assert (found[1:] > found[:-1]).all()
+    xxh64 = SignatureSettings(**{**fields(chosen), "hash": "xxh64"})
+    assert sorted(int(key) & 0xFFFFFFFF for key in found) == sorted(shingle_hash(one, xxh64) for one in different)
+
+
+def test_shingles_of_one_hash_have_different_keys():
+    chosen = SignatureSettings(size=2)
+    text = " ".join(f"w{number}" for number in range(200_000))
+    assert len(set(shingle_hashes(text, words=2).tolist())) < len(set(shingles(text, chosen)))
+    assert len(shingle_keys(text, words=2)) == len(set(shingles(text, chosen)))
 
 
 @settings(max_examples=100, deadline=None)
