@@ -69,21 +69,26 @@ def count_shared(cluster, first, end, component, slots, once, twice, shared):
 
 
 @kernel
-def measure(base, places, sizes, others, other_sizes, start, limit_bytes, found):
-    """found[p] = Jaccard similarity of pairs of sorted sets from `start` on; where it stopped, having read enough.
+def measure(base, places, sizes, others, other_sizes, start, limit_bytes, found, progress):
+    """found[p] = Jaccard similarity of pairs of sorted sets from `start` on; where it goes on, having read enough.
 
-    A set is a place and a size: items [place, place + size) of `base`, which is an array to count from.
+    A set is a place and a size: items [place, place + size) of `base`, which is an array to count from. Enough is up to
+    twice the limit; inside of a pair it goes on from `progress` (int64[3], zero at first).
     """
     read = 0
     for pair in range(start, places.size):
-        left, right = places[pair], others[pair]
-        left_end, right_end = left + sizes[pair], right + other_sizes[pair]
-        common = 0
-        while left < left_end and right < right_end:
-            one, other = load64(base, left), load64(base, right)
+        left, right, common = progress[0], progress[1], progress[2]
+        steps = max(limit_bytes // 16, 1)
+        while left < sizes[pair] and right < other_sizes[pair]:
+            if steps == 0:
+                progress[0], progress[1], progress[2] = left, right, common
+                return pair
+            one, other = load64(base, places[pair] + left), load64(base, others[pair] + right)
             common += one == other
             left += one <= other
             right += one >= other
+            steps -= 1
+        progress[0] = progress[1] = progress[2] = 0
         union = sizes[pair] + other_sizes[pair] - common
         found[pair] = common / union if union else 1.0
         read += 8 * (sizes[pair] + other_sizes[pair]) + 2 * _PAGES_BYTES

@@ -197,9 +197,9 @@ def write_similarities(
     with SetFiles([Path(path) for path in sets], documents) as files:
         given = [*files.locate(rows[chosen], limit_bytes=WINDOW_BYTES)]
         given += files.locate(kept[chosen], limit_bytes=WINDOW_BYTES)
-        done = 0
+        done, progress = 0, np.zeros(3, np.int64)
         while done < chosen.size:
-            done = measure(files.base, *given, done, WINDOW_BYTES, similarity)
+            done = measure(files.base, *given, done, WINDOW_BYTES // 2, similarity, progress)
             files.release()
     found[chosen] = similarity
     (folder / SIMILARITY_FILE).write_bytes(found.data)

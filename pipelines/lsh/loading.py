@@ -50,6 +50,6 @@ def load_verification() -> None:
             comparing.first_falling(mapped, np.uint64(0), strictly)
         comparing.first_unsorted(base, ends, 0)
         state = np.zeros(comparing.STATE_SIZE, np.int64)
-        comparing.find_verified(items, two, two, ends, base, 1, 1, 1, base, edges, state)
+        comparing.find_verified(items, two, two, ends, base, 1, 1, 1, base, edges, state, np.zeros(3, np.int64))
 
     load_once("verification", use, seconds=10)

@@ -65,9 +65,9 @@ def pairs_below(
         places, sizes = files.locate(members, limit_bytes=WINDOW_BYTES)
         for pairs, counts, of in _batches(members, ends, sample, seed):
             found = np.empty(len(pairs), np.bool_)
-            done = 0
+            done, progress = 0, np.zeros(3, np.int64)
             while done < len(pairs):
-                given = files.base, places, sizes, pairs, least, done, WINDOW_BYTES // 2, found
+                given = files.base, places, sizes, pairs, least, done, WINDOW_BYTES // 4, found, progress
                 done = kernels.similar_pairs(*given)
                 files.trim(WINDOW_BYTES)
             wrong = np.add.reduceat(~found, np.cumsum(counts) - counts, dtype=np.int64)

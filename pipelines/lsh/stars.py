@@ -69,13 +69,15 @@ def verify_centres(
     kind = members.items.dtype
     out = np.empty((BLOCK_EDGES, 2), kind)
     cache = np.zeros(CACHE_PAIRS if edges.documents <= _CACHED_DOCUMENTS else 0, np.uint64)
-    state = np.zeros(kernels.STATE_SIZE, np.int64)
+    state, progress = np.zeros(kernels.STATE_SIZE, np.int64), np.zeros(3, np.int64)
     with SetFiles([Path(path) for path in set_paths], set_documents) as sets, (folder / EDGES_FILE).open("wb") as file:
         places, sizes = sets.locate(members.items, limit_bytes=window_bytes)
         while state[kernels.BUCKET] < len(members.ends):
+            # Up to twice as much may be read, beside the half of the window that may be there already.
             made = kernels.find_verified(
-                members.items, places, sizes, members.ends, sets.base, *rule, window_bytes // 2, cache, out, state
-            )
+                members.items, places, sizes, members.ends, sets.base, *rule, window_bytes // 4, cache, out, state,
+                progress,
+            )  # fmt: skip
             file.write(out[:made].data.cast("B") if made else b"")
             sets.trim(window_bytes)
     return {

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 COMPARISONS_PER_MEMBER = 64
 _CELL_BITS = 14
 _CACHE_BYTES = 8 * CACHE_PAIRS
-# Half of it is two sets, and the pages that come with them.
+# A quarter of it is read of two sets at a time, with the pages that come with them.
 _LEAST_WINDOW_BYTES = 8 * MIB
 
 

@@ -165,9 +165,10 @@ def test_similarities_are_those_of_pythons_sets(sets, limit_bytes):
     values = np.array([value for each in sets for value in sorted(each)] or [0], np.uint64)
     places, sizes = offsets[:-1], np.diff(offsets)
     order = np.arange(len(sets))[::-1]
-    found, done = np.full(len(sets), 9, np.float32), 0
+    found, done, progress = np.full(len(sets), 9, np.float32), 0, np.zeros(3, np.int64)
+    given = values, places, sizes, places[order].copy(), sizes[order].copy()
     while done < len(sets):
-        done = measure(values, places, sizes, places[order].copy(), sizes[order].copy(), done, limit_bytes, found)
+        done = measure(*given, done, limit_bytes, found, progress)
     expected = [similarity(one, other) for one, other in zip(sets, sets[::-1], strict=True)]
     assert found.tolist() == np.array([float(each) for each in expected], np.float32).tolist()
 

@@ -26,24 +26,33 @@ _SHORT = 24
 
 
 @kernel
-def similar(base, left, left_size, right, right_size, threshold):
-    """Whether the sizes of intersection and union are at least as threshold to ONE; two empty sets are equal.
+def similar(base, left, left_size, right, right_size, threshold, limit_bytes, progress):
+    """1 or 0: whether the sizes of intersection and union are at least as threshold to ONE; two empty sets are equal.
 
     Intersection / union >= t where the intersection has at least t (a + b) / (1 + t) elements: that many are needed.
+    -1 where so many bytes were read and it is not decided: called again, it goes on from `progress` (int64[3], zero
+    before and after).
     """
     needed = -(-threshold * (left_size + right_size) // (ONE + threshold))
-    common = 0
-    left_end, right_end = left + left_size, right + right_size
+    one, other, common = progress[0], progress[1], progress[2]
+    # A step reads up to two numbers.
+    steps = max(limit_bytes // 16, 1)
     while common < needed:
-        rest = min(left_end - left, right_end - right)
+        rest = min(left_size - one, right_size - other)
         if common + rest < needed:
-            return False
+            progress[0] = progress[1] = progress[2] = 0
+            return 0
+        if steps <= 0:
+            progress[0], progress[1], progress[2] = one, other, common
+            return -1
         for _ in range(min(rest, _STEPS)):
-            one, other = load64(base, left), load64(base, right)
-            common += one == other
-            left += one <= other
-            right += one >= other
-    return True
+            mine, others = load64(base, left + one), load64(base, right + other)
+            common += mine == others
+            one += mine <= others
+            other += mine >= others
+        steps -= _STEPS
+    progress[0] = progress[1] = progress[2] = 0
+    return 1
 
 
 @kernel
@@ -59,12 +68,19 @@ def _read_bytes(size):
 
 
 @kernel
-def similar_pairs(base, places, sizes, pairs, threshold, first, limit_bytes, found):
-    """found[p] = whether the sets of pairs[p] are similar, from `first` on; where it stopped, having read enough."""
+def similar_pairs(base, places, sizes, pairs, threshold, first, limit_bytes, found, progress):
+    """found[p] = whether the sets of pairs[p] are similar, from `first` on; where it goes on, having read enough.
+
+    Enough is up to twice the limit. `progress` is that of `similar`.
+    """
     read = 0
     for pair in range(first, pairs.shape[0]):
         left, right = pairs[pair, 0], pairs[pair, 1]
-        found[pair] = similar(base, places[left], sizes[left], places[right], sizes[right], threshold)
+        given = places[left], sizes[left], places[right], sizes[right]
+        decided = similar(base, *given, threshold, limit_bytes, progress)
+        if decided < 0:
+            return pair
+        found[pair] = decided > 0
         read += _read_bytes(sizes[left]) + _read_bytes(sizes[right])
         if read > limit_bytes:
             return pair + 1
@@ -118,13 +134,14 @@ def _recall(cache, one, other):
 
 
 @kernel
-def find_verified(items, places, sizes, ends, base, threshold, cap, limit_bytes, cache, edges, state):
+def find_verified(items, places, sizes, ends, base, threshold, cap, limit_bytes, cache, edges, state, progress):
     """Edges of every bucket from centres to the members that are similar to them, in the order of its items.
 
     The first item is the centre; those that are not similar to it are a bucket of their own behind it, and so on.
     After cap x members comparisons the rest of a bucket is left as it is. Returns the number of edges, when `edges` is
-    full, `limit_bytes` of sets may have been read, or all is done; it goes on at `state`. `cache` (a power of two of
-    places, none for numbers of 2^31 and more) remembers what was decided of a pair; zero is free.
+    full, `limit_bytes` to twice as many of sets may have been read, or all is done; it goes on at `state`, and inside of
+    two sets at `progress`. `cache` (a power of two of places, none for numbers of 2^31 and more) remembers what was
+    decided of a pair; zero is free.
     """
     made, read = 0, 0
     while state[BUCKET] < ends.size:
@@ -144,7 +161,10 @@ def find_verified(items, places, sizes, ends, base, threshold, cap, limit_bytes,
                 slot, key, known = _recall(cache, items[centre], items[member])
                 if known < 0:
                     left, right = sizes[centre], sizes[member]
-                    known = np.int64(similar(base, places[centre], left, places[member], right, threshold))
+                    given = places[centre], left, places[member], right
+                    known = np.int64(similar(base, *given, threshold, limit_bytes, progress))
+                    if known < 0:
+                        return made
                     read += _read_bytes(left) + _read_bytes(right)
                     if cache.size > 0:
                         cache[slot] = key | np.uint64(known)
