@@ -39,7 +39,7 @@ WORDS_LARGEST_BYTES = 32 << 30
 GROUPS_BYTES = 48 * _MIB
 # What is in memory while one text is worked on, in multiples of its bytes.
 NORMALIZED_FACTOR = 10
-SIGNED_FACTOR = 20
+SIGNED_FACTOR = 10
 ENCODED_FACTOR = 8
 TRAINED_FACTOR = 16
 # A copy of a text in the bucket of its output file: its meta, the key, and Python's objects for them.

@@ -20,7 +20,7 @@ TABLES_BYTES_PER_DOCUMENT = 60
 EDGE_BYTES_PER_HASH = 4
 # What writes tables, and a group of their rows.
 PARENT_BYTES = 96 << 20
-# The texts of a batch and a block of each band; of a longer document ten times its bytes come on top.
+# The texts of a batch and a block of each band; of a longer document 5 to 15 times its bytes come on top.
 READING_BYTES = 64 << 20
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
