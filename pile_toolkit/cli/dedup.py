@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pile_toolkit.cli.contamination import against_options, show_contamination
 from pile_toolkit.cli.options import (
@@ -80,7 +81,11 @@ def _dedup_options(command: Callable) -> Callable:
 @click.command()
 @_dedup_options
 @against_options
-@click.option("--report", is_flag=True, help="Write a page about duplicates as well: reports/dedup.html in the root.")
+@click.option(
+    "--report",
+    is_flag=True,
+    help="Write a page about duplicates as well, reports/dedup.html in the root; alone: of what was decided before.",
+)
 @stage_options
 def dedup(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, report: bool, **options: Any) -> None:
     """Decide which documents are kept: of a cluster the first component's, then the longest, then the first.
@@ -91,24 +96,44 @@ def dedup(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, r
     pile dedup --method minhash --verify --memory 4GiB
     pile dedup --against evaluation-sets             what these share with the corpus is cut out of it
     pile dedup --method minhash --verify --report    and a page with samples
+    pile dedup --report                              the page alone, of what was decided before
     """
     from pipelines.dedup import dedup as library
 
+    there = _decided(root) if report and not _settings_given(options) else None
     if dry_run:
-        print_dry_run("dedup", root / "dedup", _parameters(options), as_json=as_json)
+        planned = ("dedup", root / "dedup", _parameters(options)) if there is None else ("report", root / "reports", {})
+        print_dry_run(*planned, as_json=as_json)
         return
     with writing(root):
-        result = library(root, **options, jobs=jobs, scheduler=scheduler, reporter=reporter())
+        result = there or library(root, **options, jobs=jobs, scheduler=scheduler, reporter=reporter())
         page = _write_page(root) if report else None
     print_result(result, as_json=as_json, show=_show_dedup)
     if page is not None:
         click.echo(page, err=as_json)
 
 
+def _settings_given(options: dict[str, Any]) -> bool:
+    """Whether any option that the result depends on was typed, or stands in the file of `--config`."""
+    source = click.get_current_context().get_parameter_source
+    return any(source(name) is not ParameterSource.DEFAULT for name in options if name != "memory")
+
+
+def _decided(root: Path) -> Any:
+    """What deduplication decided before, None where it has not run."""
+    from pile_toolkit.core.manifest import read_manifest
+    from pile_toolkit.report.finished import Finished, counts_of
+    from pipelines.dedup import DedupResult
+
+    manifest = read_manifest(root / "dedup")
+    return None if manifest is None else counts_of(DedupResult, Finished(root / "dedup", "dedup", manifest))
+
+
 def _write_page(root: Path) -> Path:
     from pile_toolkit.report.dedup import write_dedup_page
+    from pipelines.dedup.stage import PAGE
 
-    page = root / "reports" / "dedup.html"
+    page = root / PAGE
     write_dedup_page(page, root)
     return page
 

@@ -89,12 +89,55 @@ class ComponentDedup(msgspec.Struct, frozen=True, kw_only=True):
     kept: int
     exact: int
     near: int
+    contaminated: int
     median_bytes: int
     lengths: list[LengthBucket]
 
 
+class ContaminatedComponent(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one component the documents that were searched, that went, that were cut and into how many pieces."""
+
+    slug: str
+    searched: int
+    dropped: int
+    cut: int
+    pieces: int
+    characters: int
+
+
+class ContaminatingSet(msgspec.Struct, frozen=True, kw_only=True):
+    """An evaluation set, and what of it is in the corpus: n-grams, documents with them, characters that go for it.
+
+    `too_short` records could not be looked for.
+    """
+
+    name: str
+    records: int
+    too_short: int
+    ngrams: int
+    found_ngrams: int
+    documents: int
+    characters: int
+
+
+class Contamination(msgspec.Struct, frozen=True, kw_only=True):
+    """What corpus and evaluation sets share; `common_ngrams` were in more documents than count as contaminated."""
+
+    documents: int
+    dropped: int
+    cut: int
+    characters: int
+    ngrams: int
+    common_ngrams: int
+    components: list[ContaminatedComponent]
+    sets: list[ContaminatingSet]
+
+
 class Dedup(msgspec.Struct, frozen=True, kw_only=True):
-    """Which documents stay; `clusters` counts those of at least two documents, `threshold` is None without MinHash."""
+    """Which documents stay; `clusters` counts those of at least two documents, `threshold` is None without MinHash.
+
+    `page` is where more is said of duplicates, relative to this report, None where nobody wrote it.
+    """
 
     method: str
     threshold: float | None
@@ -103,6 +146,8 @@ class Dedup(msgspec.Struct, frozen=True, kw_only=True):
     clusters: int
     components: list[ComponentDedup]
     lengths: list[LengthBucket]
+    contamination: Contamination | None
+    page: str | None
 
 
 class ComponentMixture(msgspec.Struct, frozen=True, kw_only=True):

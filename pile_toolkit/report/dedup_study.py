@@ -15,7 +15,7 @@ from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.manifest import MANIFEST, read_manifest
 from pile_toolkit.core.seeds import keyed_columns
 from pile_toolkit.core.tables import integers, joined
-from pile_toolkit.report.finished import Finished, counts_of
+from pile_toolkit.report.finished import Finished, changed_inputs, counts_of
 from pipelines.dedup import DedupResult
 from pipelines.keep_list import REASONS, open_clusters, open_keep_list
 
@@ -74,11 +74,13 @@ class DedupStudy(msgspec.Struct, frozen=True, kw_only=True):
     that went and whose kept document is of the second. `met`: clusters with documents of both; of one component, its
     clusters. `similarities` counts near duplicates by similarity to the kept one, `unmeasured` those without one.
     `largest` and `nearest` (to the threshold) are one pair for a cluster and those of all, `drawn` is a random choice.
+    `other_inputs` names components that changed since.
     """
 
     root: str
     parameters: dict[str, Any]
     result: DedupResult
+    other_inputs: list[str]
     components: list[ComponentShare]
     shared: Any
     removed_for: Any
@@ -113,6 +115,7 @@ def study_dedup(root: Path) -> DedupStudy:
         root=str(root.resolve()),
         parameters=manifest.key.parameters,
         result=result,
+        other_inputs=changed_inputs(root, "dedup"),
         components=rows.shares(slugs),
         shared=np.array(shared, np.int64).reshape(len(slugs), len(slugs)),
         removed_for=rows.removed_for,

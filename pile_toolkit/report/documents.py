@@ -16,6 +16,7 @@ from pipelines.build import BuildResult
 from pipelines.catalog import components as catalog
 from pipelines.corpus import CorpusResult
 from pipelines.dedup import DedupResult
+from pipelines.dedup.stage import PAGE
 from pipelines.download import REJECTS
 from pipelines.filters.stage import SOURCE, Filtered
 from pipelines.keep_list import open_keep_list
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from pile_toolkit.core.components import ComponentDocuments
     from pile_toolkit.report.finished import Finished
+    from pipelines.decontamination import ContaminationCounts
 
 EXCERPT_CHARACTERS = 320
 MOST_REJECTS = 20
@@ -111,6 +113,7 @@ def dedup(stage: Finished) -> data.Dedup:
                 kept=counts.kept,
                 exact=counts.exact,
                 near=counts.near,
+                contaminated=counts.contaminated,
                 median_bytes=int(np.quantile(sizes, 0.5, method="inverted_cdf")) if sizes.size else 0,
                 lengths=_lengths(*mine),
             )
@@ -123,6 +126,24 @@ def dedup(stage: Finished) -> data.Dedup:
         clusters=result.clusters,
         components=rows,
         lengths=_lengths(kept, removed),
+        contamination=None if result.contamination is None else _contamination(result.contamination),
+        page=PAGE.name if (stage.folder.parent / PAGE).exists() else None,
+    )
+
+
+def _contamination(counts: ContaminationCounts) -> data.Contamination:
+    return data.Contamination(
+        documents=counts.documents,
+        dropped=counts.dropped,
+        cut=counts.cut,
+        characters=counts.characters,
+        ngrams=counts.ngrams,
+        common_ngrams=counts.common_ngrams,
+        components=[
+            data.ContaminatedComponent(slug=slug, **msgspec.structs.asdict(row))
+            for slug, row in counts.components.items()
+        ],
+        sets=[data.ContaminatingSet(name=name, **msgspec.structs.asdict(row)) for name, row in counts.sets.items()],
     )
 
 

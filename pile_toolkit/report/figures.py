@@ -51,11 +51,34 @@ def mixture(build: data.Mixture) -> Figure:
     )
 
 
+def contaminated(found: data.Contamination) -> Figure | None:
+    """Share of the searched documents that went or were cut, of the components with any; None where there are none."""
+    rows = []
+    for row in found.components:
+        if not row.dropped + row.cut:
+            continue
+        shares = [100 * count / row.searched for count in (row.dropped, row.cut)]
+        kinds = zip(("go", "are cut"), (row.dropped, row.cut), shares, strict=True)
+        texts = [
+            f"{row.slug}: {count:,} of {row.searched:,} documents {kind} ({share:.2f}%)" for kind, count, share in kinds
+        ]
+        rows.append(Bar(label=row.slug, values=tuple(shares), tooltips=tuple(texts), text=f"{sum(shares):.2f}%"))
+    if not rows:
+        return None
+    others = len(found.components) - len(rows)
+    return Figure(
+        title="Contaminated",
+        svg=bars(rows, unit="share of documents, %", name="Contaminated documents per component", stacked=True),
+        legend=("removed", "cut"),
+        note=f"The other {others} share nothing." if others else "",
+    )
+
+
 def duplicates(dedup: data.Dedup) -> Figure | None:
     """Share of the documents that were removed, of the components that lost any; None where nothing was removed."""
     rows = []
     for row in dedup.components:
-        if row.kept == row.documents:
+        if not row.exact + row.near:
             continue
         exact, near = (100 * count / max(row.documents, 1) for count in (row.exact, row.near))
         rows.append(

@@ -69,6 +69,13 @@ def counts_of(kind: type[Result], stage: Finished) -> Result:
         ) from error
 
 
+def changed_inputs(root: Path, name: str) -> list[str]:
+    """What a finished stage was made of and is other now, or is new; `name` is its folder."""
+    found = finished_stages(root)
+    stage = next(stage for stage in found if stage.name == name)
+    return _other_inputs(stage, _present_digests(found), [stage for stage in found if stage.is_component])
+
+
 def elapsed_s(stage: Finished) -> float:
     """What a stage took when it last ran."""
     timings = read_timings(stage.folder)

@@ -21,6 +21,7 @@ from pile_toolkit.report import figures
 from pile_toolkit.report.finished import finished_stages
 from pile_toolkit.report.gather import gather
 from pile_toolkit.report.page import render_page
+from pipelines.dedup.stage import PAGE as DEDUP_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pile_toolkit.core.console import Reporter
     from pile_toolkit.report import data
 
-FORMAT = 1
+FORMAT = 2
 PAGE = "index.html"
 FIGURES = "report.json"
 TEMPLATE = "report.html.j2"
@@ -52,7 +53,9 @@ def write_report(root: str | Path, *, reporter: Reporter = SILENT) -> ReportResu
     found = finished_stages(root)
     folder = root / "reports"
     inputs = {stage.name: hash_file(stage.folder / MANIFEST) for stage in found}
-    key = StageKey(stage="report", format=FORMAT, inputs=inputs)
+    # The page about duplicates is linked where it is.
+    linked = {"dedup_page": True} if (root / DEDUP_PAGE).exists() else {}
+    key = StageKey(stage="report", format=FORMAT, inputs=inputs, parameters=linked)
     manifest = finished(folder, key)
     up_to_date = manifest is not None
     if manifest is None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # Of the tables.
 FORMAT = 4
+# What `pile dedup --report` writes into the root; it tells of the tables that are there.
+PAGE = Path("reports", "dedup.html")
 
 
 class ComponentDedup(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +126,7 @@ def dedup(
     memory = run_memory(config.memory, jobs=jobs, scheduler=scheduler)
     withdraw(folder)
     remove_tables(folder)
+    (root / PAGE).unlink(missing_ok=True)
     workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
     needs_bytes = disk_bytes(sum(item.documents for item in components), settings)
     with work_folder(folder, key, needs_bytes=needs_bytes) as work:

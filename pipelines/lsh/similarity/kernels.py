@@ -139,8 +139,8 @@ def find_verified(items, places, sizes, ends, base, threshold, cap, limit_bytes,
 
     The first item is the centre; those that are not similar to it are a bucket of their own behind it, and so on.
     After cap x members comparisons the rest of a bucket is left as it is. Returns the number of edges, when `edges` is
-    full, `limit_bytes` to twice as many of sets may have been read, or all is done; it goes on at `state`, and inside of
-    two sets at `progress`. `cache` (a power of two of places, none for numbers of 2^31 and more) remembers what was
+    full, `limit_bytes` to twice as many of sets may have been read, or all is done; it goes on at `state`, and inside
+    of two sets at `progress`. `cache` (a power of two of places, none for numbers of 2^31 and more) remembers what was
     decided of a pair; zero is free.
     """
     made, read = 0, 0
