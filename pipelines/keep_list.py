@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from pile_toolkit.core.files import atomic_path
 from pile_toolkit.core.plan import PlanComponent
-from pile_toolkit.core.tables import GROUP_ROWS, TableFile, arrow_array
+from pile_toolkit.core.tables import GROUP_ROWS, TableFile, add_header, arrow_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +19,6 @@ KEEP_LIST_FILE = "documents.parquet"
 CLUSTERS_FILE = "clusters.parquet"
 # The place in this list is the column `reason`.
 REASONS = ("kept", "exact duplicate", "near duplicate", "contaminated")
-# As `pile_toolkit.core.tables` names it.
-_HEADER = b"pile_toolkit.header"
 
 
 def schema() -> pa.Schema:
@@ -85,7 +81,7 @@ def write_rows(path: Path, schema: pa.Schema, parts: Iterable[Mapping[str, np.nd
         for group in _groups(parts, GROUP_ROWS):
             arrays = [_array(group[field.name], field.type) for field in schema]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=GROUP_ROWS)
-        writer.add_key_value_metadata({_HEADER: msgspec.json.encode(header)})
+        add_header(writer, header)
 
 
 def _groups(parts: Iterable[Mapping[str, np.ndarray]], rows: int) -> Iterator[dict[str, np.ndarray]]:

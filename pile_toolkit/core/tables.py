@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _HEADER = b"pile_toolkit.header"
 # A group of the plan is 8 MB of columns; 210 million rows make 1,607 groups, whose description takes 16 MB to read.
@@ -41,7 +42,12 @@ def write_table(
         pq.ParquetWriter(temporary, schema, compression="zstd", store_schema=False) as writer,
     ):
         writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=group_rows)
-        writer.add_key_value_metadata({_HEADER: msgspec.json.encode(header)})
+        add_header(writer, header)
+
+
+def add_header(writer: pq.ParquetWriter, header: Any) -> None:
+    """Gives a table that is being written the header that `TableFile` reads."""
+    writer.add_key_value_metadata({_HEADER: msgspec.json.encode(header)})
 
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array:

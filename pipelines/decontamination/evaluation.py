@@ -69,7 +69,7 @@ def read_evaluation_sets(folder: Path) -> EvaluationSets:
     paths = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     files = {name: path for name, path in paths if name.endswith(SUFFIXES)}
     if not files:
-        raise UsageError(f"{folder} holds no evaluation set", hint=f"files named *{', *'.join(SUFFIXES)}")
+        raise UsageError(f"{folder} holds no evaluation set", hint=f"--against FOLDER with *{', *'.join(SUFFIXES)}")
     hasher = xxhash.xxh3_128()
     for name, path in files.items():
         hasher.update(f"{len(name.encode())} {name} {hash_file(path)}\n".encode())

@@ -118,6 +118,9 @@ def resolve(config: DedupConfig) -> Settings:
 
 
 def _against(config: DedupConfig) -> Against:
+    if config.against == "":
+        # Of a script's unset variable.
+        raise UsageError("--against is empty, and would be the working folder", hint="--against FOLDER, or --against .")
     return Against(ngram=config.against_ngram, common=config.against_common, action=config.against_action)
 
 

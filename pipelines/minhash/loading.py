@@ -23,6 +23,8 @@ def load_kernels() -> ModuleType:
 
 
 def _use() -> ModuleType:
+    import numpy as np
+
     from pipelines.minhash import kernels
     from pipelines.minhash.folded import TextFolder
     from pipelines.minhash.settings import NORMALIZED, SignatureSettings
@@ -30,5 +32,11 @@ def _use() -> ModuleType:
 
     folder = TextFolder(NORMALIZED)
     folder.fold(["a\u00e9"], [b"a\xc3\xa9"])
-    Signer(SignatureSettings(), kernels).sign(folder, bands=None, signatures=True)
+    # All that settings may ask for: what is compiled later would be compiled without a word.
+    for scheme in ("affine32", "legacy"):
+        signer = Signer(SignatureSettings(scheme=scheme, num_perm=2), kernels)
+        signer.sign(folder, bands=None, signatures=True)
+    signer.shingles(folder)
+    signer.key_sets(folder)
+    kernels.hash_signatures(np.zeros(16, np.uint8), 2, 2, np.zeros((1, 1), np.uint64))
     return kernels

@@ -15,6 +15,7 @@ from pile_toolkit.core.errors import CorruptData, UsageError
 from pipelines.decontamination import Against, evaluation, read_evaluation_sets
 from pipelines.decontamination.evaluation import Leaf
 from pipelines.decontamination.ngrams import open_ngrams, write_ngrams
+from pipelines.dedup import dedup
 from tests.conftest import _shared_folder
 from tests.pipelines.decontamination_twin import read_records, sought
 
@@ -204,3 +205,26 @@ def test_the_ngrams_of_real_sets_are_those_of_the_rule(tmp_path):
         assert by_set[name] == set().union(*map(sought, records)), name
     assert header.ignored == ["piqa_valid-labels.lst"]
     assert {one.name: one.records for one in header.sets} == dict(zip(sorted(names), (294, 2000, 1267), strict=True))
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_an_empty_folder_name_and_a_folder_without_sets_are_refused_before_anything_is_done(
+    make_root, tmp_path, pile, dry
+):
+    root = make_root({"arxiv": ["one"]})
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "labels.lst").write_text("0")
+    for folder, fact, hint in (
+        ("", "--against is empty, and would be the working folder", "--against FOLDER, or --against ."),
+        (tmp_path / "nothing", "holds no evaluation set", "--against FOLDER with *.jsonl, *.jsonl.zst"),
+        (tmp_path / "others", "holds no evaluation set", "--against FOLDER with *.jsonl"),
+        (tmp_path / "nowhere", "there is no folder", "--against FOLDER with *.jsonl"),
+    ):
+        done = pile("dedup", "--root", root, "--against", folder, *(["--dry-run"] if dry else []))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert fact in done.stderr
+        assert hint in " ".join(done.stderr.split())
+        with pytest.raises(UsageError, match=fact):
+            dedup(root, against=folder)
+    assert not (root / "dedup").exists()

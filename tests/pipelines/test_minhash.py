@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -136,3 +139,32 @@ def test_texts_without_words_have_no_shingle_and_all_equal_each_other_only():
 def test_a_shingle_of_no_words_is_refused(words):
     with pytest.raises(UsageError, match="at least 1"):
         shingle_hashes("a b c", words=words)
+
+
+COMPILED = """
+from numba.core import event
+from pipelines.minhash import SignatureSettings, band_hashes, fingerprint_texts, minhash, shingle_hashes, shingle_keys
+from pipelines.minhash.loading import load_kernels
+
+load_kernels()
+print("loaded", flush=True)
+with event.install_recorder("numba:compile") as recorder:
+    for scheme in ("affine32", "legacy"):
+        for num_perm in (16, 128, 200):
+            found = minhash(["some words", "\u00e9"], num_perm=num_perm, scheme=scheme)
+            band_hashes(found, bands=(2, 8))
+            settings = SignatureSettings(num_perm=num_perm, scheme=scheme, hash="sha1", unit="characters")
+            fingerprint_texts(["some words"], settings, bands=(2, 8), signatures=True)
+    for hash in ("xxh64", "sha1"):
+        shingle_hashes("some words", hash=hash), shingle_keys("some words", hash=hash)
+print(len(recorder.buffer))
+"""
+
+
+def test_no_setting_compiles_anything_that_was_not_announced(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED],
+        capture_output=True, text=True, check=True, env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.split() == ["loaded", "0"]
+    assert done.stderr.count("compiling the MinHash kernels") == 1
