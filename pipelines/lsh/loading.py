@@ -44,12 +44,16 @@ def load_verification() -> None:
         comparing.lay_out(items[:1], bands, items, one, items.copy(), two)
         for ranks in (items, two):
             comparing.sort_buckets(items, ranks.copy(), ends)
-        comparing.locate(items, two, one, base, one, one, one, two, two)
+        for documents in (items, two):
+            comparing.locate(documents, two, one, base, one, one, one, two.copy(), two.copy())
         mapped = np.frombuffer(bytes(8), np.uint64)
         for strictly in (False, True):
             comparing.first_falling(mapped, np.uint64(0), strictly)
         comparing.first_unsorted(base, ends, 0)
         state = np.zeros(comparing.STATE_SIZE, np.int64)
-        comparing.find_verified(items, two, two, ends, base, 1, 1, 1, base, edges, state, np.zeros(3, np.int64))
+        pairs, seed, progress = np.zeros((1, 2), np.int64), np.uint64(0), np.zeros(3, np.int64)
+        comparing.draw_pairs(two, two[:0], 0, 1, seed, pairs, one)
+        comparing.similar_pairs(base, two, two, pairs, 1, 0, 1, np.zeros(1, np.bool_), progress)
+        comparing.find_verified(items, two, two, ends, base, 1, 1, 1, base, edges, state, progress)
 
     load_once("verification", use, seconds=10)

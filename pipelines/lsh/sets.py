@@ -68,7 +68,10 @@ def write_sets(path: Path, *, digest: str) -> Iterator[SetWriter]:
 
     `digest` is that of the settings the sets depend on: files of different ones refuse to be read together.
     """
+    from pipelines.lsh.loading import load_verification
+
     check_digest(digest)
+    load_verification()
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.write(bytes(HEADER_BYTES))
         writer = SetWriter(stream)
