@@ -36,6 +36,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 import psutil
 
@@ -76,6 +77,7 @@ class Stage(NamedTuple):
 
 STAGES = (
     Stage("download", "download", ("download", "--all", "--from", "{source}"), ("components",)),
+    Stage("dedup, against", "dedup, against", ("dedup", "--against", "{sets}"), ("dedup",)),
     Stage("dedup, minhash", "dedup, minhash", ("dedup", "--method", "minhash"), ("dedup",)),
     Stage("dedup, exact", "dedup, exact", ("dedup", "--method", "exact"), ("dedup",)),
     Stage("build, plan only", "plan", ("build", *SHARES, "--no-write-corpus")),
@@ -120,8 +122,10 @@ def main() -> int:
             with tempfile.TemporaryDirectory() as scratch:
                 root, source = Path(scratch) / "root", Path(scratch) / "source"
                 write_input(arguments.folder, source, shape, times, arguments.megabytes * 1e6)
+                against_bytes = write_sets(source, source.with_name("sets"))
                 peaks.append(run_all(root, source, shape, arguments.jobs, stages))
-                inputs.append(counted(root, train_shards=TRAIN_SHARDS))
+                work = counted(root, train_shards=TRAIN_SHARDS)
+                inputs.append(msgspec.structs.replace(work, against_bytes=against_bytes))
         table, held = show(shape, inputs, peaks)
         tables.append(table)
         all_held &= held
@@ -160,6 +164,16 @@ def write_input(folder: Path, target: Path, shape: str, times: int, text_bytes: 
                 writer.write(text, meta)
                 if writer.text_bytes >= wanted_bytes:
                     break
+
+
+def write_sets(source: Path, target: Path) -> int:
+    """Every 50th document of each file, the first among them, as an evaluation set; the bytes of its file."""
+    target.mkdir()
+    with (target / "documents.jsonl").open("wb") as file:
+        for path in sorted(source.glob("*.jsonl.zst")):
+            for document in itertools.islice(read_documents(path), 0, None, 50):
+                file.write(msgspec.json.encode({"text": document.text}) + b"\n")
+        return file.tell()
 
 
 def _documents(path: Path, *, every: int) -> Iterator[tuple[str, bytes]]:
@@ -206,6 +220,7 @@ def run_all(
     weights = root.with_name("weights.toml")
     weights.write_text("".join(f'"{slug}" = 1.5\n' for slug in slugs))
     names: dict[str, object] = {"source": source, "root": root, "weights": weights}
+    names["sets"] = source.with_name("sets")
     names |= {"cache": root.with_name("cache"), "html": root.with_name("stats.html")}
     names["document"] = f"{slugs[0]}/{paths[0].name}:1"
     # The lines have not text enough for more.

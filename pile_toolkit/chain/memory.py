@@ -40,8 +40,11 @@ GROUPS_BYTES = 48 * _MIB
 # What is in memory while one text is worked on, in multiples of its bytes.
 NORMALIZED_FACTOR = 10
 SIGNED_FACTOR = 10
+SEARCHED_FACTOR = 30
 ENCODED_FACTOR = 8
 TRAINED_FACTOR = 16
+# Of a byte of evaluation sets: 50 while the table of their n-grams is made, 110 later where all of them were found.
+SOUGHT_FACTOR = 128
 # A copy of a text in the bucket of its output file: its meta, the key, and Python's objects for them.
 SORTED_COPY_BYTES = 600
 BUCKET_BLOCK_BYTES = 512 << 10
@@ -65,7 +68,10 @@ TRAINED_LOGITS = 6
 
 
 class MemoryInput(msgspec.Struct, frozen=True, kw_only=True):
-    """What the bounds depend on; `copies` and `copied_bytes` count a document as often as the mixture has it."""
+    """What the bounds depend on; `copies` and `copied_bytes` count a document as often as the mixture has it.
+
+    `against_bytes` are those of the files of the evaluation sets, uncompressed.
+    """
 
     documents: int
     copies: int
@@ -74,6 +80,7 @@ class MemoryInput(msgspec.Struct, frozen=True, kw_only=True):
     largest_file_documents: int
     largest_component_documents: int
     longest_bytes: int
+    against_bytes: int = 0
     train_shards: int = 30
     num_perm: int = 128
     # Those of the recipe `debug` with 50,257 ids.
@@ -108,6 +115,8 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
     exact = processes * KERNELS_BYTES + at_once * (SIGNING_BYTES + read + NORMALIZED_FACTOR * work.longest_bytes)
     exact += (CLUSTERED_DOCUMENT_BYTES + at_once * BUCKETED_DOCUMENT_BYTES) * work.documents
     signed = at_once * (BAND_BLOCK_BYTES * work.num_perm // 4 + SIGNED_FACTOR * work.longest_bytes)
+    # Where the n-grams are found once on average; each further place of one takes 300 bytes.
+    searched = SOUGHT_FACTOR * work.against_bytes + at_once * SEARCHED_FACTOR * work.longest_bytes
     assembled = INDEXED_DOCUMENT_BYTES * work.documents + INDEXED_COPY_BYTES * work.copies
     written = processes * ENCODER_BYTES + assembled
     written += at_once * (rows + GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
@@ -115,6 +124,7 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         "download": processes * PLAIN_BYTES + at_once * read,
         "dedup, exact": exact,
         "dedup, minhash": exact + signed,
+        "dedup, against": exact + searched,
         "plan": TABLES_BYTES + PLANNED_DOCUMENT_BYTES * work.documents,
         "corpus": tables + PLANNED_DOCUMENT_BYTES * work.documents + at_once * max(_dealing(work), _sorting(work)),
         "tokenizer": _training(work, jobs if jobs > 1 else 0)

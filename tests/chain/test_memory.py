@@ -20,6 +20,7 @@ WORK = MemoryInput(
     largest_file_documents=500,
     largest_component_documents=600,
     longest_bytes=100_000,
+    against_bytes=10_000,
     train_shards=10,
 )
 
