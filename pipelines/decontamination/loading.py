@@ -37,9 +37,9 @@ def _use() -> ModuleType:
     places, sizes, slots = np.zeros(1, np.int64), np.full(1, 3, np.int64), np.zeros(4, np.uint32)
     keys, starts, lengths = np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64)
     kernels.insert_ngrams(text, places, sizes, slots, keys, starts, lengths, places.copy())
-    marks = np.zeros(2, np.uint64)
-    kernels.mark_texts(text, np.full(1, 3, np.int64), 2, room, np.zeros(room.starts.size, np.uint64), marks, 63)
-    table = Ngrams._make([text, starts, lengths, lengths.copy(), slots, keys, marks, np.full(1, 2), np.empty(0)])
+    marks, kinds, prefixes = np.zeros(2, np.uint64), np.zeros(2, np.uint64), np.zeros(room.starts.size, np.uint64)
+    kernels.mark_ngrams(text, starts, lengths, places.copy(), 2, room, prefixes, marks, kinds, 63)
+    table = Ngrams._make([text, starts, lengths, lengths.copy(), slots, keys, marks, kinds, np.full(1, 2), np.empty(0)])
     for array in table:
         # As it is mapped: what cannot be written to is another type to the compiler.
         array.flags.writeable = False

@@ -55,6 +55,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 class Ngrams(NamedTuple):
     """`text` uint8 with the n-grams: `starts`, `sizes` (bytes), `words` of each; `slots` and `keys` find them.
 
+    `marks` and `kinds`, of one length, say before whether there may be any, and of which lengths.
     `lengths`: the numbers of words that there are, ascending. `places` int64[n, 4]: n-gram, set, line and field, the
     first of each n-gram in each set, in this order.
     """
@@ -66,6 +67,7 @@ class Ngrams(NamedTuple):
     slots: NDArray[np.uint32]
     keys: NDArray[np.uint64]
     marks: NDArray[np.uint64]
+    kinds: NDArray[np.uint64]
     lengths: NDArray[np.int64]
     places: NDArray[np.int64]
 
@@ -103,7 +105,6 @@ class _Gathered:
 
     def __init__(self) -> None:
         self.text = bytearray()
-        self.ends: list[int] = []
         self.rows: list[NDArray[np.int64]] = []
         self.fields: dict[str, int] = {}
         self.sets: list[SetCounts] = []
@@ -154,7 +155,6 @@ def _rows(found: _Gathered, passage: Passage, number: int, line: int) -> list[tu
         starts.append(at)
         at += len(word) + 1
     found.text += b" ".join(passage.words)
-    found.ends.append(len(found.text))
     rows: list[tuple[int, ...]] = []
     for start, words, field in passage.ngrams:
         last = start + words - 1
@@ -180,9 +180,11 @@ def _table(found: _Gathered) -> tuple[Header, Ngrams]:
     words_of[numbers] = words
     size = int(words.min())
     bits = max((_FILTER_BITS_PER_NGRAM * count - 1).bit_length() - 6, 1)
-    marks, room = np.zeros(1 << bits, np.uint64), make_room(size)
-    prefixes = np.zeros(room.starts.size, np.uint64)
-    kernels.mark_texts(text, np.array(found.ends, np.int64), size, room, prefixes, marks, 64 - bits)
+    marks, kinds, room = np.zeros(1 << bits, np.uint64), np.zeros(1 << bits, np.uint64), make_room(size)
+    different, prefixes = np.unique(words), np.zeros(room.starts.size, np.uint64)
+    which = np.searchsorted(different, words_of)
+    given = text, starts[:count], lengths[:count], which
+    kernels.mark_ngrams(*given, size, room, prefixes, marks, kinds, 64 - bits)
     first_places, per_set = _places(numbers, rows, len(found.sets))
     sets = [msgspec.structs.replace(one, ngrams=int(n)) for one, n in zip(found.sets, per_set, strict=True)]
     header = Header(sets=sets, fields=list(found.fields), ignored=found.ignored, digest=found.digest, size=size)
@@ -194,7 +196,8 @@ def _table(found: _Gathered) -> tuple[Header, Ngrams]:
         slots=slots,
         keys=keys[:count],
         marks=marks,
-        lengths=np.unique(words),
+        kinds=kinds,
+        lengths=different,
         places=first_places,
     )
     return header, table

@@ -168,8 +168,8 @@ def scan(
     while True:
         hits = np.empty((count, 3), np.int64)
         found = kernels.scan_texts(
-            text, ends, size, room, prefixes, table.marks, 64 - (table.marks.size.bit_length() - 1), table.lengths,
-            table.slots, table.keys, table.starts, table.sizes, table.text, hits,
+            text, ends, size, room, prefixes, table.marks, table.kinds, 64 - (table.marks.size.bit_length() - 1),
+            table.lengths, table.slots, table.keys, table.starts, table.sizes, table.text, hits,
         )  # fmt: skip
         if found <= count:
             return hits[:found]

@@ -134,6 +134,16 @@ def test_long_documents_and_long_words_are_searched_from_end_to_end(searching):
     assert len(found) > 600
 
 
+def test_ngrams_of_very_many_lengths_are_found(searching):
+    words = [f"w{number}" for number in range(90)]
+    records = [" ".join(words[:count]) for count in range(2, 90)]
+    texts = [" ".join([*words[:70], "end"]), " ".join(words)]
+    against = Against(ngram=90, shortest=2)
+    found = searching(records, texts, against)
+    assert found == expected_hits(records, texts, 90, 2)
+    assert len(found) == 69 + 88
+
+
 def test_texts_that_only_begin_like_an_ngram_are_no_hits(searching):
     # They pass the filter, which knows the first words only.
     record = "one two three four five six seven eight"
@@ -159,8 +169,8 @@ def test_a_hash_that_two_ngrams_share_is_told_apart_by_their_bytes(tmp_path):
     room, hits = kernels_room(2), np.zeros((4, 3), np.int64)
     marks = np.full(2, np.uint64(0xFFFFFFFFFFFFFFFF))
     words, prefixes = np.array([2]), np.zeros(room.starts.size, np.uint64)
-    arguments = [marks, 63, words, slots, keys, starts, sizes, text]
-    for array in (marks, words, slots, keys, starts, sizes):
+    arguments = [marks, marks.copy(), 63, words, slots, keys, starts, sizes, text]
+    for array in (*arguments[:2], words, slots, keys, starts, sizes):
         array.flags.writeable = False
     found = kernels.scan_texts(text.copy(), np.array([3]), 2, room, prefixes, *arguments, hits)
     assert (found, hits[0].tolist()) == (1, [0, 0, 0])

@@ -1,8 +1,8 @@
 """Folded evaluation texts in, a table of their n-grams out; folded documents in, the n-grams they share with it out.
 
 Two steps find an n-gram. The first `size` words of each, a number that all n-grams have, leave four bits in a filter
-that fits into a core's second cache, and nearly every word of a document fails there. For the few that pass, the bytes
-of the n-gram are hashed, looked up and compared: what is found is there, byte for byte.
+of some MB, and nearly every word of a document fails there. For the few that pass, the bytes of the n-gram are hashed,
+looked up and compared, for the lengths that n-grams with such a beginning have: what is found is there, byte for byte.
 """
 
 from __future__ import annotations
@@ -45,22 +45,19 @@ def _bits(key):
 
 
 @kernel
-def mark_texts(text, ends, size, room, keys, marks, shift):
-    """Sets the bits of each `size` words in a row of folded texts, which lie one after the other, in `marks`.
+def mark_ngrams(text, starts, sizes, which, size, room, keys, marks, kinds, shift):
+    """Sets the bits of the first `size` words of each n-gram, `sizes` bytes of folded text from `starts` on.
 
-    `marks` is uint64[1 << (64 - shift)].
+    `marks` and `kinds` are uint64[1 << (64 - shift)]: in `kinds` stands, by bits, `which` lengths n-grams have whose
+    beginning is marked there.
     """
-    at = np.int64(0)
-    for number in range(ends.size):
-        stop, kept = ends[number], np.int64(0)
-        while at < stop:
-            units, at = find_words(text, at, stop, room, kept)
-            hash_units(text, room, kept, units)
-            for place in range(_write_keys(room, units, size, keys)):
-                key = keys[place]
-                marks[key >> np.uint64(shift)] |= _bits(key)
-            kept = min(size - 1, units)
-            keep_last(room, units, kept)
+    for ngram in range(starts.size):
+        find_words(text, starts[ngram], starts[ngram] + sizes[ngram], room, 0)
+        hash_units(text, room, 0, size)
+        _write_keys(room, size, size, keys)
+        key = keys[0]
+        marks[key >> np.uint64(shift)] |= _bits(key)
+        kinds[key >> np.uint64(shift)] |= _ONE << (np.uint64(which[ngram]) & _SIX_BITS)
 
 
 @kernel
@@ -104,16 +101,32 @@ def insert_ngrams(text, places, lengths, slots, keys, starts, sizes, numbers):
 
 
 @kernel
-def _look_up(text, start, stop, number, word, words, slots, keys, starts, sizes, known, hits, found):
-    end, passed = np.int64(start), np.int64(0)
+def _end_of(text, stop, place, words, room, units):
+    """Where `words` words from the noted one at `place` on end; -1 where the text, up to `stop`, has not so many."""
+    last = min(place + words, units) - 1
+    end = room.starts[last] + np.int64(room.lengths[last])
+    # What is not noted yet.
+    for _ in range(place + words - units):
+        if end >= stop:
+            return np.int64(-1)
+        end += 1
+        while end < stop and text[end] != _SPACE:
+            end += 1
+    return end
+
+
+@kernel
+def _look_up(
+    text, stop, place, units, room, number, word, words, kinds, slots, keys, starts, sizes, known, hits, found
+):
+    start = room.starts[place]
     for which in range(words.size):
-        while passed < words[which]:
-            end += 1 if passed else 0
-            if end >= stop:
-                return found
-            while end < stop and text[end] != _SPACE:
-                end += 1
-            passed += 1
+        # Nearly always one length; each that is tried costs several reads from far away.
+        if kinds >> (np.uint64(which) & _SIX_BITS) & _ONE == _NONE:
+            continue
+        end = _end_of(text, stop, place, words[which], room, units)
+        if end < 0:
+            return found
         ngram, _, _ = _find(text, start, end - start, slots, keys, starts, sizes, known)
         if ngram >= 0:
             if found < hits.shape[0]:
@@ -123,7 +136,7 @@ def _look_up(text, start, stop, number, word, words, slots, keys, starts, sizes,
 
 
 @kernel
-def scan_texts(text, ends, size, room, prefixes, marks, shift, words, slots, keys, starts, sizes, known, hits):
+def scan_texts(text, ends, size, room, prefixes, marks, kinds, shift, words, slots, keys, starts, sizes, known, hits):
     """Rows of `hits`, int64[n, 3], become number of a text, of a word in it, and of the n-gram that begins there.
 
     Folded texts lie one after the other. `words`, int64, are the lengths of n-grams, ascending. Returns how many hits
@@ -136,12 +149,11 @@ def scan_texts(text, ends, size, room, prefixes, marks, shift, words, slots, key
             units, at = find_words(text, at, stop, room, kept)
             hash_units(text, room, kept, units)
             for place in range(_write_keys(room, units, size, prefixes)):
-                key = prefixes[place]
-                bits = _bits(key)
-                if marks[key >> np.uint64(shift)] & bits == bits:
+                bits, cell = _bits(prefixes[place]), prefixes[place] >> np.uint64(shift)
+                if marks[cell] & bits == bits:
                     found = _look_up(
-                        text, room.starts[place], stop, number, word + place,
-                        words, slots, keys, starts, sizes, known, hits, found,
+                        text, stop, place, units, room, number, word + place,
+                        words, kinds[cell], slots, keys, starts, sizes, known, hits, found,
                     )  # fmt: skip
             kept = min(size - 1, units)
             keep_last(room, units, kept)
