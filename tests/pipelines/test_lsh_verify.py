@@ -6,7 +6,6 @@ import itertools
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from pipelines.lsh.memory import Memory
 from pipelines.lsh.quality import pairs_below, s_curve
 from pipelines.lsh.sets import SetFiles, write_sets
 from pipelines.lsh.similarity import kernels
-from pipelines.lsh.stars import Centres, Rule, verify_centres
 from pipelines.lsh.verify import millionths, plan_centres, verify_edges
 from tests.pipelines.lsh_twin import DIGEST, listed, similarity, verified_of, write_all_sets, write_rows
 
@@ -157,58 +155,6 @@ def decided(left, right, threshold: int, *, limit_bytes: int) -> list[int]:
         found.append(kernels.similar(base, *given, progress))
     assert progress.tolist() == [0, 0, 0]
     return found[1:]
-
-
-LONG_SETS = st.sets(st.integers(0, 399), min_size=150).map(sorted)
-
-
-@given(LONG_SETS, LONG_SETS, st.floats(0.8, 1.2))
-def test_sets_are_compared_piece_by_piece_with_the_same_outcome(left, right, factor):
-    exact = similarity(left, right)
-    threshold = min(max(round(exact * kernels.ONE * Fraction(factor)), 1), kernels.ONE)
-    calls = decided(left, right, threshold, limit_bytes=0)
-    assert calls[-1] == (exact >= Fraction(threshold, kernels.ONE))
-    # Each looks at 32 numbers of both at most.
-    assert len(calls) <= (len(left) + len(right)) // 32 + 2
-    if calls[-1]:
-        assert len(calls) > 1
-
-
-def test_sets_larger_than_the_window_stay_inside_of_it(tmp_path, monkeypatch):
-    size, window, mapped = 4 << 20, 12 << 20, []
-    sets, trim = [np.arange(first, first + size, dtype=np.uint64) for first in (0, 1, 2)], SetFiles.trim
-    with write_sets(tmp_path / "0.sets", digest=DIGEST) as writer:
-        for number, values in enumerate(sets):
-            writer.add(np.array([number]), np.array([0, size]), values)
-
-    def noting(self: SetFiles, limit_bytes: int) -> None:
-        mapped.append(resident_bytes(tmp_path / "0.sets"))
-        trim(self, limit_bytes)
-
-    monkeypatch.setattr(SetFiles, "trim", noting)
-    edges = find_buckets(
-        BandFiles(write_rows(tmp_path, np.zeros((3, 1), np.uint64), [3])),
-        memory=AMPLE, work=tmp_path / "work", workers=Workers(jobs=1),
-    ).edges  # fmt: skip
-    (tmp_path / "task").mkdir()
-    given = edges, [str(tmp_path / "0.sets")], [3], None, Centres(0, 3, None, 2), Rule(999_999, 64)
-    found = verify_centres(tmp_path / "task", *given, window)
-    # One number of 4 million is another.
-    assert (found["edges"], found["failed"]) == (2, 0)
-    assert 4 << 20 < max(mapped) <= window
-    # Of the result alone it cannot be seen that they were all read.
-    assert sum(mapped) > 2 * sets[0].nbytes
-
-
-def resident_bytes(path) -> int:
-    """How much of a file is in the memory of this process."""
-    found, mine = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if "-" in line.split(" ", 1)[0]:
-            mine = line.endswith(str(path))
-        elif mine and line.startswith("Rss:"):
-            found += int(line.split()[1]) << 10
-    return found
 
 
 def test_long_sets_at_the_very_threshold(tmp_path):
