@@ -109,7 +109,7 @@ def _located(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
         tables["root"] = str(folder / tables["root"])
     for table, key, is_path in (
         ("download", "from", lambda text: ":" not in text),
-        ("dedup", "against", lambda text: True),
+        ("dedup", "against", lambda text: text != ""),
         ("build", "weights", lambda text: text != "pile"),
         ("train", "recipe", lambda text: "/" in text or text.endswith(".toml")),
         ("train", "cache_dir", lambda text: True),

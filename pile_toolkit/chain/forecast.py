@@ -25,8 +25,10 @@ from pile_toolkit.core.errors import OutOfSpace
 from pile_toolkit.core.files import existing_parent
 from pile_toolkit.core.manifest import read_manifest
 from pipelines.catalog import select
+from pipelines.decontamination import read_evaluation_sets
 from pipelines.dedup.memory import disk_bytes as dedup_disk_bytes
 from pipelines.dedup.settings import parse_memory, resolve
+from pipelines.filters import read_filtering
 from pipelines.sources import FolderSource, SampleSource, parse_sources
 from shards.format import token_dtype
 from shards.stage import INDEX_BYTES_PER_COPY
@@ -236,8 +238,12 @@ def _stages(
 ) -> list[StageForecast]:
     documents = sum(row.documents for row in components)
     source_of = parse_sources(config.download.source)
-    # The files of a folder are pointed at.
-    written_bytes = sum(row.bytes for row in components if not isinstance(source_of(row.slug), FolderSource))
+    filtered = read_filtering(config.download.filters, config.download.mask, config.download.original_filters)
+    # The files of a folder are pointed at, but for those that filters write anew; of others the source stays, too.
+    written_bytes = sum(
+        row.bytes * ((not isinstance(source_of(row.slug), FolderSource)) + bool(filtered[row.slug]))
+        for row in components
+    )
     effective_bytes = sum(row.effective_bytes for row in components)
     copied = config.build.write_corpus
     bounds = memory_bounds(_memory_input(config, root, components), jobs=jobs)
@@ -272,7 +278,9 @@ def _dedup_bytes(config: RunConfig, components: list[ComponentForecast]) -> floa
 def _dedup_memory(config: RunConfig, bounds: Mapping[str, int]) -> int:
     """What its data needs, or what it was given, if that is less."""
     bound = bounds["dedup, minhash" if config.dedup.method == "minhash" else "dedup, exact"]
-    return bound if config.dedup.memory is None else min(bound, parse_memory(config.dedup.memory))
+    given = bound if config.dedup.memory is None else min(bound, parse_memory(config.dedup.memory))
+    # Evaluation sets are held beside that.
+    return given if config.dedup.against is None else given + bounds["dedup, against"] - bounds["dedup, exact"]
 
 
 def _token_bytes(config: RunConfig) -> int:
@@ -322,7 +330,16 @@ def _memory_input(config: RunConfig, root: Path, components: list[ComponentForec
         longest_bytes=max(min(row.bytes, LONGEST_OF_MEAN * row.bytes // max(row.documents, 1)) for row in components),
         train_shards=config.build.train_shards,
         num_perm=config.dedup.num_perm,
+        against_bytes=_against_bytes(config),
     )
+
+
+def _against_bytes(config: RunConfig) -> int:
+    """Of evaluation sets; compressed ones hold more text than bytes."""
+    if config.dedup.against is None:
+        return 0
+    files = read_evaluation_sets(Path(config.dedup.against)).files.values()
+    return sum(round(path.stat().st_size / (COMPRESSED_SHARE if path.suffix == ".zst" else 1)) for path in files)
 
 
 def _present(root: Path, stage: str, components: list[ComponentForecast]) -> bool:

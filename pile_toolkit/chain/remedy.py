@@ -16,6 +16,7 @@ import msgspec
 from pile_toolkit.chain.config import RESOLVED
 from pile_toolkit.core.errors import PileError
 from pipelines.dedup.settings import command_options as dedup_options
+from pipelines.filters import command_options as filter_options
 from pipelines.mixture import command_options, resolve_weights
 
 if TYPE_CHECKING:
@@ -145,15 +146,18 @@ def _against(manifest: Manifest) -> list[str]:
 
 def _download(root: Path, folder: Path, manifest: Manifest) -> Remedy:
     parameters = manifest.key.parameters
-    source = parameters["from"]
+    source, filters = parameters["from"], filter_options(parameters)
     if "***" in source:
-        return Remedy(note=f"pile download {folder.name} --root {root} --from {source} with the password in its place")
+        words = shlex.join(("pile", "download", folder.name, "--root", str(root), "--from", source, *filters))
+        return Remedy(note=f"{words} with the password in its place")
     if source.startswith("hf://"):
         revision = f"@{parameters['revision']}" if parameters.get("revision") else ""
         source = f"{source}{revision}?split={parameters['split']}"
-    rejects = sum(file["rejects"] for file in manifest.counts["files"])
+    # Those of the source: what filters wrote has none.
+    filtered = manifest.counts.get("filtered")
+    rejects = filtered["rejects"] if filtered else sum(file["rejects"] for file in manifest.counts["files"])
     tolerated = ["--max-rejects", str(rejects)] if rejects else []
-    return _command(root, "download", folder.name, "--from", source, *tolerated)
+    return _command(root, "download", folder.name, "--from", source, *tolerated, *filters)
 
 
 def _build(root: Path, known: Mapping[str, Manifest]) -> Remedy:
