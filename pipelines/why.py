@@ -76,7 +76,7 @@ def explain(root: str | Path, document_id: str) -> Decisions:
         raise UsageError(f"{file} of '{slug}' had no document on line {line:,} when duplicates were sought", hint=hint)
     found = table.rows(range(row, row + 1)).to_pylist()[0]
     first = table.rows(range(found["cluster"], found["cluster"] + 1)).to_pylist()[0]
-    split, copies, pieces = _planned(root, slug, file, line) if found["kept"] else (None, None, None)
+    split, copies, pieces = _planned(root, slug, file, line)
     decided: dict[str, Any] = {
         "document": document_id,
         "bytes": found["bytes"],
@@ -223,7 +223,7 @@ def _shared(root: Path, slug: str, file: str, line: int) -> list[Shared]:
 
 
 def _planned(root: Path, slug: str, file: str, line: int) -> tuple[str | None, int | None, int | None]:
-    """(split, copies, pieces) of a kept document; nothing known where no plan was built from this very keep-list."""
+    """(split, copies, pieces) of a planned document; nothing known where no plan was built from this very keep-list."""
     import numpy as np
 
     kept, built = read_manifest(root / "dedup"), read_manifest(root / "plan")
@@ -250,6 +250,8 @@ def _lines(decided: dict[str, Any], *, same_text: bool) -> list[str]:
         lines.append(f"dedup: removed as {decided['reason']}{what}")
         if decided["preferred"]:
             lines.append(f"dedup: that one stays because {decided['preferred']}; {_evidence(decided)}")
+        if decided["split"] is not None:
+            lines.append(f"build: in the corpus all the same (--duplicates keep), {_place(decided)}")
         return lines
     lines.append(f"dedup: kept, before {others:,} duplicates of it" if others else "dedup: kept, no duplicates")
     if others:
@@ -260,9 +262,13 @@ def _lines(decided: dict[str, Any], *, same_text: bool) -> list[str]:
         lines += ["dedup: cut, because it is contaminated", *shares]
     if decided["split"] is None:
         return [*lines, "build: not run since deduplication"]
-    copies = "1 copy" if decided["copies"] == 1 else f"{decided['copies']} copies"
     pieces = f" of each of {decided['pieces']} pieces" if shares else ""
-    return [*lines, f"build: split {decided['split']}, {copies}{pieces}"]
+    return [*lines, f"build: {_place(decided)}{pieces}"]
+
+
+def _place(decided: dict[str, Any]) -> str:
+    copies = "1 copy" if decided["copies"] == 1 else f"{decided['copies']} copies"
+    return f"split {decided['split']}, {copies}"
 
 
 def _passage(shared: Shared) -> str:

@@ -45,13 +45,19 @@ ENCODED_FACTOR = 8
 TRAINED_FACTOR = 16
 # Of a byte of evaluation sets: 50 while the table of their n-grams is made, 110 later where all of them were found.
 SOUGHT_FACTOR = 128
+# Of a plan a table of hashes (four places of 20 bytes a document, 2^25 at most), then copies in the order of their keys
+# (2^23 at most), never both at once.
+HASHED_DOCUMENT_BYTES = 80
+HASHES_LARGEST_BYTES = 704 * _MIB
+ORDERED_COPY_BYTES = 80
+ORDERED_LARGEST_BYTES = 640 * _MIB
 # A copy of a text in the bucket of its output file: its meta, the key, and Python's objects for them.
 SORTED_COPY_BYTES = 600
 BUCKET_BLOCK_BYTES = 512 << 10
 # Of a document, an entry of the index (a document once per copy), a row of one task's file.
 CLUSTERED_DOCUMENT_BYTES = 44
 BUCKETED_DOCUMENT_BYTES = 24
-PLANNED_DOCUMENT_BYTES = 300
+PLANNED_DOCUMENT_BYTES = 16
 INDEXED_DOCUMENT_BYTES = 80
 INDEXED_COPY_BYTES = 100
 FILE_ROW_BYTES = 160
@@ -91,16 +97,15 @@ class MemoryInput(msgspec.Struct, frozen=True, kw_only=True):
 def counted(root: Path, *, train_shards: int) -> MemoryInput:
     """What the components and the plan of a root hold. Raises UsageError where no plan was built."""
     components = [read_component(root, slug) for slug in downloaded_slugs(root)]
-    plan = Plan.read(root)
-    copies, sizes = plan.column("copies").astype("int64"), plan.column("bytes").astype("int64")
+    totals = Plan.read(root).totals()
     return MemoryInput(
         documents=sum(item.documents for item in components),
-        copies=int(copies.sum()),
+        copies=totals.copies,
         text_bytes=sum(item.text_bytes for item in components),
-        copied_bytes=int((copies * sizes).sum()),
+        copied_bytes=totals.copied_bytes,
         largest_file_documents=max(file.counts.documents for item in components for file in item.files),
         largest_component_documents=max(item.documents for item in components),
-        longest_bytes=int(sizes.max(initial=0)),
+        longest_bytes=totals.longest_bytes,
         train_shards=train_shards,
     )
 
@@ -125,8 +130,8 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         "dedup, exact": exact,
         "dedup, minhash": exact + signed,
         "dedup, against": exact + searched,
-        "plan": TABLES_BYTES + PLANNED_DOCUMENT_BYTES * work.documents,
-        "corpus": tables + PLANNED_DOCUMENT_BYTES * work.documents + at_once * max(_dealing(work), _sorting(work)),
+        "plan": _planning(work),
+        "corpus": max(_planning(work), tables + at_once * max(_dealing(work), _sorting(work))),
         "tokenizer": _training(work, jobs if jobs > 1 else 0)
         + TRAINED_FACTOR * work.longest_bytes
         + rows
@@ -149,6 +154,13 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         "why": TABLES_BYTES + GROUPS_BYTES + rows,
         "verify": PLAIN_BYTES,
     }
+
+
+def _planning(work: MemoryInput) -> int:
+    """Some bytes of every document, and what is looked at together, which is limited."""
+    hashed = min(HASHED_DOCUMENT_BYTES * work.documents, HASHES_LARGEST_BYTES)
+    ordered = min(ORDERED_COPY_BYTES * work.copies, ORDERED_LARGEST_BYTES)
+    return KERNELS_BYTES + 2 * GROUPS_BYTES + PLANNED_DOCUMENT_BYTES * work.documents + max(hashed, ordered)
 
 
 def _dealing(work: MemoryInput) -> int:

@@ -136,12 +136,21 @@ def _refuse_another_plan(root: Path, data: Manifest) -> None:
 
 
 def _copies(plan: Plan, epochs: list[float]) -> np.ndarray:
+    """Copies of every row: as the build decides them, of whole documents by their first piece."""
+    import numpy as np
+
     copies = plan.column("copies").copy()
-    keys = copy_keys(plan.header.seed, hash_columns(plan.table), plan.table.column("ordinal").to_numpy())
-    train = plan.column("split") == SPLITS.index("train")
+    first = np.zeros(len(plan), bool)
+    first[:1] = True
+    for name in ("component", "file", "line"):
+        first[1:] |= np.diff(plan.column(name)) != 0
+    keys = copy_keys(plan.header.seed, hash_columns(plan.table)[first], plan.column("ordinal")[first])
+    component, train = plan.column("component")[first], plan.column("split")[first] == SPLITS.index("train")
+    of_document = copies[first]
     for number, weight in enumerate(epochs):
-        mine = train & (plan.column("component") == number)
-        copies[mine] = exact_copies(weight, keys[mine])
+        mine = train & (component == number)
+        of_document[mine] = exact_copies(weight, keys[mine])
+    copies[:] = of_document[np.cumsum(first) - 1]
     return copies
 
 

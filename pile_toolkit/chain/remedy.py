@@ -166,7 +166,7 @@ def _build(root: Path, known: Mapping[str, Manifest]) -> Remedy:
         return Remedy(note=f"pile build --root {root}, with the options that it was run with")
     corpus = known.get("corpus")
     files = _options(corpus.key.parameters, ("train_shards",)) if corpus else ["--no-write-corpus"]
-    options = _options(plan.key.parameters, ("seed", "val_share", "test_share", "mode"))
+    options = _options(plan.key.parameters, ("seed", "val_share", "test_share", "mode", "duplicates"))
     options += command_options(plan.key.parameters)
     return _with_weights(root, _command(root, "build", *options, *files), plan.key.parameters["weights"], "build")
 

@@ -178,6 +178,13 @@ def _show_download(result: Any) -> None:
 @click.option("--val-share", default=0.001, show_default=True, help="Share of documents held out for validation.")
 @click.option("--test-share", default=0.001, show_default=True, help="Share of documents held out for testing.")
 @click.option("--write-corpus/--no-write-corpus", default=True, show_default=True, help="The .jsonl.zst files.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(["drop", "keep"]),
+    default="drop",
+    show_default=True,
+    help="keep: what deduplication marked stays, on one side of the split with what it is a duplicate of.",
+)
 @seed_option
 @stage_options
 def build(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, **options: Any) -> None:
@@ -229,3 +236,7 @@ def _show_build(result: Any) -> None:
     click.echo(f"{result.documents:,} documents, {result.copies:,} copies, {size(result.bytes)} of text")
     if result.without_held_out:
         click.echo(f"without held-out documents: {', '.join(result.without_held_out)}")
+    if result.without_documents:
+        click.echo(f"without documents, all went as duplicates: {', '.join(result.without_documents)}")
+    if result.adjacent_copies:
+        click.echo(f"{result.adjacent_copies:,} copies stand behind one of the same text, because no order is without")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-_HEADER = b"pile_toolkit.header"
+HEADER_KEY = b"pile_toolkit.header"
 # A group of the plan is 8 MB of columns; 210 million rows make 1,607 groups, whose description takes 16 MB to read.
 GROUP_ROWS = 1 << 17
 
@@ -35,7 +35,7 @@ def write_table(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    arrays = [_array(columns[field.name], field.type) for field in schema]
+    arrays = [column_array(columns[field.name], field.type) for field in schema]
     with (
         atomic_path(path, needs_bytes=sum(array.nbytes for array in arrays)) as temporary,
         # store_schema would write the library's own description of the schema: the bytes must not depend on more.
@@ -47,20 +47,20 @@ def write_table(
 
 def add_header(writer: pq.ParquetWriter, header: Any) -> None:
     """Gives a table that is being written the header that `TableFile` reads."""
-    writer.add_key_value_metadata({_HEADER: msgspec.json.encode(header)})
+    writer.add_key_value_metadata({HEADER_KEY: msgspec.json.encode(header)})
 
 
-def _array(values: Any, kind: pa.DataType) -> pa.Array:
+def column_array(values: Any, kind: pa.DataType) -> pa.Array:
+    """Values of any kind as a column; of numpy without a copy, 16-byte hashes as uint64[rows, 2]."""
     import numpy as np
     import pyarrow as pa
 
     if kind == pa.binary(16) and isinstance(values, np.ndarray):
-        data = np.ascontiguousarray(values, dtype=np.uint64)
-        return pa.FixedSizeBinaryArray.from_buffers(kind, len(data), [None, pa.py_buffer(data)])
+        return hash_to_arrow(values)
     # Not truth values, eight of which share a byte there.
     if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and str(values.dtype) == str(kind):
         return arrow_array(values)
-    return values if isinstance(values, pa.ChunkedArray) else pa.array(values, type=kind)
+    return values if isinstance(values, pa.ChunkedArray | pa.Array) else pa.array(values, type=kind)
 
 
 class TableFile:
@@ -83,7 +83,7 @@ class TableFile:
         with self._naming_damage(), path.open("rb") as stream, pq.ParquetFile(stream) as file:
             self._identity = _identity(os.fstat(stream.fileno()))
             self._metadata = file.metadata
-            self.header = msgspec.json.decode((file.metadata.metadata or {}).get(_HEADER, b""), type=header_type)
+            self.header = msgspec.json.decode((file.metadata.metadata or {}).get(HEADER_KEY, b""), type=header_type)
             if file.schema_arrow.names != schema.names:
                 raise ValueError(f"its columns are {file.schema_arrow.names}, expected {schema.names}")
 
@@ -218,6 +218,15 @@ def arrow_array(values: np.ndarray) -> pa.Array:
 
     data = np.ascontiguousarray(values)
     return pa.Array.from_buffers(pa.from_numpy_dtype(data.dtype), len(data), [None, pa.py_buffer(data)])
+
+
+def hash_to_arrow(hashes: np.ndarray) -> pa.Array:
+    """16-byte hashes, uint64[rows, 2], as an array, without a copy."""
+    import numpy as np
+    import pyarrow as pa
+
+    data = np.ascontiguousarray(hashes, dtype=np.uint64)
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(data), [None, pa.py_buffer(data)])
 
 
 def hash_columns(table: pa.Table, name: str = "text_hash") -> np.ndarray:

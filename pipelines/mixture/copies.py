@@ -16,18 +16,26 @@ def as_written(number: float) -> Fraction:
     return Fraction(repr(float(number)))
 
 
-def exact_copies(epochs: float, keys: np.ndarray) -> np.ndarray:
-    """Copies of each of `len(keys)` documents: floor(epochs), and one more for those of smallest key: uint16.
+def share_of(epochs: float, documents: int) -> tuple[int, int]:
+    """(whole, extra) of so many documents: floor(epochs) copies of each, one more of round-half-even(frac x documents).
 
-    round-half-even(frac(epochs) * n) documents get it, so 2.5 epochs are every document twice and half of them a third
-    time. The fraction is taken of the decimal number as written: 1.1 of 10 documents is 11 copies.
+    The fraction is taken of the decimal number as written: 1.1 of 10 documents is 11 copies.
+    """
+    exact = as_written(epochs)
+    whole = exact.numerator // exact.denominator
+    return whole, round((exact - whole) * documents)
+
+
+def exact_copies(epochs: float, keys: np.ndarray) -> np.ndarray:
+    """Copies of each of `len(keys)` documents, uint16, as `share_of` says; those of smallest key have the extra ones.
+
+    So 2.5 epochs are every document twice and half of them a third time.
     """
     import numpy as np
 
-    exact = as_written(epochs)
-    whole = exact.numerator // exact.denominator
+    whole, extra = share_of(epochs, len(keys))
     copies = np.full(len(keys), whole, dtype=np.uint16)
-    copies[np.argsort(keys, kind="stable")[: round((exact - whole) * len(keys))]] += 1
+    copies[np.argsort(keys, kind="stable")[:extra]] += 1
     return copies
 
 

@@ -69,19 +69,29 @@ class _Cycle(NamedTuple):
         return cycles * self.total + sum(int(part.sum(dtype="int64")) for part in parts)
 
 
-def drawn_by_component(epochs: Mapping[str, float], document_bytes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`drawn_copies` by slug, in the original's order; components it does not know come after, as they are given."""
+def drawn_turns(epochs: Mapping[str, float], document_bytes: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many documents of each component are drawn, from the UTF-8 bytes of its documents in order.
+
+    Its documents come in a cycle, so that each has turns // documents copies and the first turns % documents one more.
+    Components that the original does not know come after its own, as they are given. Raises UsageError where no text
+    would ever be drawn, and for more copies than a document can have.
+    """
     places = {slug: place for place, slug in enumerate(ORIGINAL_ORDER)}
     order = sorted(document_bytes, key=lambda slug: places.get(slug, len(places)))
-    copies = drawn_copies([epochs[slug] for slug in order], [document_bytes[slug] for slug in order])
-    return dict(zip(order, copies, strict=True))
+    turns = _drawn([epochs[slug] for slug in order], [document_bytes[slug] for slug in order])
+    return dict(zip(order, turns, strict=True))
 
 
 def drawn_copies(epochs: Sequence[float], document_bytes: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Copies of each document of each component, uint16, from the UTF-8 bytes of its documents in order.
+    """Copies of each document of each component, uint16, components in the order of the original's list.
 
-    Components stand in the order of the original's list. Raises UsageError where no text would ever be drawn.
+    Raises as `drawn_turns` does.
     """
+    turns = _drawn(epochs, document_bytes)
+    return [_copies(count, len(sizes)) for count, sizes in zip(turns, document_bytes, strict=True)]
+
+
+def _drawn(epochs: Sequence[float], document_bytes: Sequence[np.ndarray]) -> list[int]:
     cycles = [_Cycle(sizes, int(sizes.sum(dtype="int64"))) for sizes in document_bytes]
     # `sum` is another one from Python 3.12 on; the original added one float after the other.
     weight = _added([float(weight) * len(cycle.sizes) for weight, cycle in zip(epochs, cycles, strict=True)])
@@ -90,7 +100,14 @@ def drawn_copies(epochs: Sequence[float], document_bytes: Sequence[np.ndarray]) 
         raise UsageError("the drawing has no text to draw", hint="weights above 0 for components with documents")
     probability = [float(part) * len(cycle.sizes) / weight for part, cycle in zip(epochs, cycles, strict=True)]
     turns = _turns(list(accumulate(probability)), cycles, math.floor(limit))
-    return [_copies(count, len(cycle.sizes)) for count, cycle in zip(turns, cycles, strict=True)]
+    for count, cycle in zip(turns, cycles, strict=True):
+        if count >= _MOST_COPIES * max(len(cycle.sizes), 1):
+            raise UsageError(
+                f"{count:,} turns of {len(cycle.sizes):,} documents were drawn, a document has at most "
+                f"{_MOST_COPIES:,} copies",
+                hint="smaller weights",
+            )
+    return turns
 
 
 def _added(numbers: Sequence[float]) -> float:
@@ -150,11 +167,6 @@ def _copies(turns: int, documents: int) -> np.ndarray:
     import numpy as np
 
     cycles, rest = divmod(turns, documents) if documents else (0, 0)
-    if cycles >= _MOST_COPIES:
-        raise UsageError(
-            f"{turns:,} turns of {documents:,} documents were drawn, a document has at most {_MOST_COPIES:,} copies",
-            hint="smaller weights",
-        )
     copies = np.full(documents, cycles, np.uint16)
     copies[:rest] += 1
     return copies

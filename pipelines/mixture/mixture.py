@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from pile_toolkit.core.errors import UsageError
-from pipelines.mixture.copies import exact_copies
-from pipelines.mixture.drawing import drawn_by_component
 from pipelines.mixture.epochs import resolve_epochs
 from pipelines.mixture.targets import BYTES, Targets, Unit, check_targets
 from pipelines.mixture.weights import resolve_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import numpy as np
 
 # exact: copies by key, as many as epochs say. the-pile: drawn as the original builder does.
 Mode = Literal["exact", "the-pile"]
@@ -35,14 +31,6 @@ class Mixture(NamedTuple):
     def epochs(self, sizes: Mapping[str, int]) -> dict[str, float]:
         """Epochs of each component of `sizes`, the bytes of its train documents, each once."""
         return resolve_epochs(sizes, self.weights, self.targets, unit=self.unit)
-
-    def copies(
-        self, epochs: Mapping[str, float], *, keys: Mapping[str, np.ndarray], document_bytes: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Copies of each train document of each component, uint16, from its keys and bytes in document order."""
-        if self.mode == "the-pile":
-            return drawn_by_component(epochs, document_bytes)
-        return {slug: exact_copies(epochs[slug], mine) for slug, mine in keys.items()}
 
 
 def mixture(

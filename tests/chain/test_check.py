@@ -29,6 +29,8 @@ from pile_toolkit.core.errors import UsageError
         ("[build]\nmax_epochs = -4", "the maximum of epochs is -4"),
         ("[build]\nval_share = 0.5\ntest_share = 0.5", "below 1 together"),
         ("[build]\nval_share = -0.1", "0 or more"),
+        ('[dedup]\nagainst = "sets"\n[build]\nduplicates = "keep"', "searches only what it keeps"),
+        ('[build]\nduplicates = "both"', "drop"),
         ('[dedup]\nmethod = "minhash"\nthreshold = 1.5', "between 0 and 1"),
         ('[dedup]\nmethod = "minhash"\nbands = 9', "only one is given"),
         ('[dedup]\npriority = ["arxvi"]', "did you mean 'arxiv'"),

@@ -22,6 +22,8 @@ from pile_toolkit.core.manifest import StageKey, describe, publish
 from tests.chain.small_chain import process_environment
 from tests.faults.flips import hashes, outputs_inside, repair_problem, turn_over
 
+LENGTH = "length:min_characters=400"
+
 
 @pytest.fixture
 def copied(undisturbed, tmp_path):
@@ -118,7 +120,13 @@ def test_repair_brings_back_roots_that_were_made_by_single_commands_with_options
     small = ["model.layers=1", "model.hidden_size=32", "data.sequence_length=64", "optimizer.learning_rate=1e-3"]
     for words in (
         ["download", "github", "--from", source],
-        [*("download", "ubuntu-irc", "--from", tmp_path / "mine"), "--max-rejects", "2", "--filter", "length:min_characters=400"],
+        [
+            *("download", "ubuntu-irc", "--from", tmp_path / "mine"),
+            "--max-rejects",
+            "2",
+            "--filter",
+            "length:min_characters=400",
+        ],
         ["download", "enron-emails", "--from", "sample:", "--mask", "email=nobody@example.org,ip"],
         ["dedup", "--method", "minhash", "--threshold", "0.7", "--num-perm", "64"],
         [

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from pile_toolkit.core.components import read_component
 from pile_toolkit.core.errors import CorruptData, TryAgain, UsageError
 from pile_toolkit.core.manifest import withdraw
 from pile_toolkit.core.plan import (
+    MOVED_FILE,
     PLAN_FILE,
     SPLITS,
     Entries,
@@ -26,10 +29,13 @@ from pile_toolkit.core.plan import (
     iter_texts,
     read_file_rows,
     schema,
+    write_moved,
     write_plan,
+    write_plan_parts,
 )
-from pile_toolkit.core.seeds import KEY_RANGE, keyed, text_hash
+from pile_toolkit.core.seeds import text_hash
 from pile_toolkit.core.tables import write_table
+from tests.core.separation_twin import Copy, in_order, own_key
 from tests.making import make_plan, plan_rows, put_plan, write_component
 
 TEXTS = {
@@ -129,27 +135,19 @@ def test_documents_come_with_their_ids_and_meta(tmp_path):
 # Order and copies
 
 
-def plain_keys(plan: Plan, row: int, copy: int) -> int:
-    """The key of a copy in whole numbers of Python."""
-    digest, key = plan.table.column("text_hash")[row].as_py(), keyed(plan.header.seed, "order")
-    parts = (int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
-    for value in (*parts, plan.table.column("ordinal")[row].as_py(), copy):
-        key = (key + value + 0x9E3779B97F4A7C15) % KEY_RANGE
-        key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 % KEY_RANGE
-        key = (key ^ key >> 27) * 0x94D049BB133111EB % KEY_RANGE
-        key ^= key >> 31
-    return key
-
-
-def plain_entries(plan: Plan, split: str) -> list[tuple[int, int, int]]:
-    rows = plan.table.to_pylist()
-    entries = [
-        (plain_keys(plan, number, copy), number, copy)
-        for number, row in enumerate(rows)
+def plain_copies(plan: Plan, split: str) -> list[Copy]:
+    """The copies of a split under their own keys."""
+    return [
+        Copy(own_key(plan.header.seed, row["text_hash"], row["ordinal"], copy), number, copy, row["text_hash"])
+        for number, row in enumerate(plan.table.to_pylist())
         if row["split"] == SPLITS.index(split)
         for copy in range(row["copies"])
     ]
-    return sorted(entries)
+
+
+def as_tuples(entries: Entries) -> list[tuple[int, int, int]]:
+    """(key, row, copy) in their order."""
+    return list(zip(entries.key.tolist(), entries.row.tolist(), entries.copy.tolist(), strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +183,7 @@ def test_entries_are_every_copy_of_a_split_in_the_order_of_their_keys(tmp_path_f
     for split in SPLITS:
         entries = plan.entries(split)
         assert (entries.row.dtype, entries.copy.dtype, entries.key.dtype) == (np.int64, np.uint16, np.uint64)
-        found = list(zip(entries.key.tolist(), entries.row.tolist(), entries.copy.tolist(), strict=True))
-        assert found == plain_entries(plan, split)
+        assert as_tuples(entries) == [copy[:3] for copy in sorted(plain_copies(plan, split))]
 
 
 @given(rows=tables, data=st.data())
@@ -196,7 +193,8 @@ def test_copies_of_any_rows_stand_in_sequence(tmp_path_factory, rows, data):
     entries = plan.copies_of(np.array(some, dtype=np.int64))
     pairs = [(row, copy) for row in some for copy in range(rows[row].copies)]
     assert list(zip(entries.row.tolist(), entries.copy.tolist(), strict=True)) == pairs
-    assert entries.key.tolist() == [plain_keys(plan, row, copy) for row, copy in pairs]
+    own = {copy[1:3]: copy.key for split in SPLITS for copy in plain_copies(plan, split)}
+    assert entries.key.tolist() == [own[pair] for pair in pairs]
 
 
 def test_equal_keys_stand_by_row_and_copy():
@@ -226,14 +224,85 @@ def test_the_order_depends_on_texts_and_seed_not_on_where_they_stand(tmp_path):
     assert orders["one"] != sorted(orders["one"])
 
 
-def test_other_copies_change_neither_splits_nor_keys(plan):
+def test_other_copies_change_neither_splits_nor_the_keys_that_they_need_not(plan):
     more = plan.with_copies(plan.column("copies") + np.uint16(1))
     assert more.column("split").tolist() == plan.column("split").tolist()
-    before = plain_entries(plan, "train")
-    assert set(before) < set(plain_entries(more, "train"))
-    assert list(zip(*(column.tolist() for column in more.entries("train")._asdict().values()), strict=True)) == [
-        (row, copy, key) for key, row, copy in plain_entries(more, "train")
-    ]
+    for split in SPLITS:
+        copies = plain_copies(more, split)
+        expected = [copy[:3] for copy in in_order(copies, more.header.seed)]
+        assert as_tuples(more.entries(split)) == expected
+        by_place = more.copies_of(np.flatnonzero(more.column("split") == SPLITS.index(split)))
+        assert as_tuples(by_place.sorted()) == expected
+    # Of those a part knows its own.
+    assert len(more.moved.row) > 0
+    for component, file, _ in plan.files():
+        part, rows = more.part(component, file), more.rows_of(component, file)
+        found = part.copies_of(rows - part.first_row)
+        assert found.key.tolist() == more.copies_of(rows).key.tolist()
+
+
+def test_moved_copies_stand_beside_the_plan_and_every_reader_sees_them(root, plan):
+    moved = Entries(np.array([1, 3, 3]), np.array([0, 0, 1], np.uint16), np.array([7, 2**64 - 1, 3], np.uint64))
+    columns = {name: plan.table.column(name) for name in schema().names}
+    columns["copies"] = np.full(9, 2, np.uint16)
+    header = msgspec.structs.replace(plan.header, moved_copies=3)
+    write_plan(root / "plan" / PLAN_FILE, header, columns)
+    write_moved(root / "plan" / MOVED_FILE, moved)
+    whole = Plan.read(root)
+    own = Plan.read(root).with_copies(np.full(9, 2, np.uint16))._with_own_keys(np.arange(9)).key
+    keys = own.copy()
+    keys[[2, 6, 7]] = moved.key
+    assert whole.copies_of(np.arange(9)).key.tolist() == keys.tolist()
+    assert whole.copies_of(np.array([0, 3, 8])).key.tolist() == keys[[0, 1, 6, 7, 16, 17]].tolist()
+    assert whole.copies_of(np.array([0, 8])).key.tolist() == own[[0, 1, 16, 17]].tolist()
+    # Rows 3 and 4 are the second file of the first component.
+    for part in (Plan.read_file(root, 0, 1), whole.part(0, 1)):
+        assert part.copies_of(np.arange(2)).key.tolist() == keys[6:10].tolist()
+    train = np.flatnonzero(whole.column("split") == 0)
+    in_order = sorted(
+        (key, number // 2, number % 2) for number, key in enumerate(keys.tolist()) if number // 2 in train
+    )
+    assert as_tuples(whole.entries("train")) == in_order
+    write_moved(root / "plan" / MOVED_FILE, Entries(*(column[:2] for column in moved)))
+    with pytest.raises(CorruptData, match="does not hold the 3 moved copies of the plan") as error:
+        Plan.read(root).entries("train")
+    assert f"pile build --root {root}" in error.value.hint
+    write_moved(root / "plan" / MOVED_FILE, Entries.none())
+    assert not (root / "plan" / MOVED_FILE).exists()
+    with pytest.raises(CorruptData, match="does not hold"):
+        Plan.read(root).entries("train")
+
+
+@pytest.mark.parametrize("group_rows", [1, 2, 100])
+def test_sums_over_the_plan_are_those_of_its_columns(root, plan, group_rows):
+    plan = rewritten(root, plan, group_rows)
+    rows = plan.table.to_pylist()
+    sizes: dict[tuple[int, int], int] = {}
+    for row in rows:
+        if row["copies"]:
+            place = row["component"], row["file"]
+            sizes[place] = sizes.get(place, 0) + row["bytes"]
+    more = plan.with_copies(plan.column("copies"))
+    for each in (Plan.read(root), more):
+        assert each.file_sizes() == sizes
+        assert each.totals() == (
+            sum(row["copies"] for row in rows),
+            sum(row["bytes"] for row in rows),
+            sum(row["copies"] * row["bytes"] for row in rows),
+            max(row["bytes"] for row in rows),
+        )
+
+
+def test_a_plan_in_parts_of_any_size_is_the_same_bytes(tmp_path, root, plan, monkeypatch):
+    monkeypatch.setattr("pile_toolkit.core.plan.files.GROUP_ROWS", 4)
+    written = []
+    for size in (1, 3, 4, 9):
+        path = tmp_path / f"{size}.parquet"
+        write_plan_parts(path, plan.header, (plan.table.slice(first, size) for first in range(0, 9, size)))
+        written.append(path.read_bytes())
+    assert len(set(written)) == 1
+    assert pq.ParquetFile(tmp_path / "1.parquet").metadata.num_row_groups == 3
+    assert pq.read_table(tmp_path / "3.parquet").to_pylist() == plan.table.to_pylist()
 
 
 # Pieces, and files that changed
@@ -294,7 +363,6 @@ def test_a_file_of_which_nothing_is_wanted_is_not_opened(tmp_path):
     (tmp_path / "components" / "arxiv" / "a.jsonl.zst").unlink()
     assert list(iter_texts(plan, "train")) == [("two", 1)]
     assert [document.text for document in iter_documents(tmp_path)] == ["two"]
-    assert list(plan.component_texts("train")) == [("arxiv", "two")]
 
 
 def test_a_component_that_went_is_named(tmp_path):

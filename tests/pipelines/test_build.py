@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import unicodedata
 from collections import Counter
 
@@ -9,17 +11,16 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.documents import read_documents
+from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.manifest import MANIFEST
 from pile_toolkit.core.plan import PLAN_FILE, SPLITS, Plan
-from pipelines.build import BuildConfig, assign_splits, build, ordinals
+from pipelines.build import BuildConfig, assign_splits, build
 from pipelines.corpus import CorpusResult
 from pipelines.dedup import dedup
 from pipelines.download import download
-from pipelines.keep_list import read_keep_list
+from pipelines.keep_list import KEEP_LIST_FILE, read_keep_list
 from pipelines.mixture import copy_keys
 
 WEIGHTS = {"pile-cc": 1.0, "arxiv": 2.5, "enron-emails": 0.5}
@@ -122,18 +123,6 @@ def test_equal_texts_that_were_kept_are_numbered(ready):
         assert row["ordinal"] == before[row["text_hash"]]
         before[row["text_hash"]] += 1
     assert max(before.values()) > 2
-
-
-@given(st.lists(st.sampled_from([(0, 0), (0, 1), (1, 0), (2**64 - 1, 5)]), max_size=30))
-def test_ordinals_count_equal_hashes_before_each(hashes):
-    before: Counter = Counter()
-    expected = []
-    for pair in hashes:
-        expected.append(before[pair])
-        before[pair] += 1
-    found = ordinals(np.array(hashes, np.uint64).reshape(-1, 2))
-    assert found.dtype == np.uint32
-    assert found.tolist() == expected
 
 
 @pytest.mark.parametrize(("val_share", "test_share"), [(0.001, 0.001), (0.3, 0.1), (0.0, 0.5), (0.0, 0.0)])
@@ -334,3 +323,129 @@ def test_the_plan_has_the_types_of_its_schema(ready):
     assert table.schema.field("split").type == pa.uint8()
     assert table.schema.field("copies").type == pa.uint16()
     assert table.schema.field("ordinal").type == pa.uint32()
+
+
+# Order
+
+
+def test_copies_of_one_text_are_apart_in_the_corpus_and_across_its_files(make_root, read_corpus):
+    root = make_root({"arxiv": [f"text {number}" for number in range(12)] + ["text 3"] * 6})
+    dedup(root, method="none")
+    result = build(root, weights={"arxiv": 4.0}, val_share=0.0, test_share=0.0, train_shards=5)
+    texts = [text for shard in range(5) for text in read_corpus(root / "corpus" / "train" / f"{shard:02d}.jsonl.zst")]
+    assert len(texts) == 72
+    assert all(one != other for one, other in itertools.pairwise(texts))
+    assert result.moved_copies == len(Plan.read(root).moved.row) > 5
+    assert result.adjacent_copies == 0
+
+
+def test_what_no_order_can_keep_apart_is_counted(make_root, read_corpus):
+    root = make_root({"arxiv": ["the one", "another"]})
+    dedup(root)
+    result = build(root, weights={"arxiv": 1.0}, val_share=0.0, test_share=0.0, train_shards=2)
+    assert (result.moved_copies, result.adjacent_copies) == (0, 0)
+    root = make_root({"arxiv": ["the one"] * 7 + ["another"] * 2}, "second")
+    dedup(root, method="none")
+    result = build(root, weights={"arxiv": 1.0}, val_share=0.0, test_share=0.0, train_shards=2)
+    assert result.adjacent_copies == 4
+    texts = [text for shard in (0, 1) for text in read_corpus(root / "corpus" / "train" / f"0{shard}.jsonl.zst")]
+    assert sum(one == other for one, other in itertools.pairwise(texts)) == 4
+
+
+# What does not fit together
+
+
+def test_a_keep_list_that_is_not_the_one_of_its_manifest_is_not_built_from(ready):
+    root = ready(1)
+    path = root / "dedup" / KEEP_LIST_FILE
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptData, match="dedup are not those that its manifest describes") as error:
+        build(root, **HALVES)
+    assert error.value.hint == f"pile dedup --method none --root {root}"
+    path.unlink()
+    with pytest.raises(CorruptData, match="are not those"):
+        build(root, **HALVES)
+    dedup(root, method="none")
+    build(root, **HALVES)
+
+
+def test_a_component_without_documents_is_named_unless_nothing_of_it_is_wanted(make_root):
+    root = make_root({"arxiv": [f"text {number}" for number in range(60)], "github": []})
+    dedup(root)
+    options = {"val_share": 0.1, "test_share": 0.1, "write_corpus": False}
+    with pytest.raises(UsageError, match=r"'github' has no documents, and 1\.5 epochs of it are wanted") as error:
+        build(root, weights={"arxiv": 1.0, "github": 1.5}, **options)
+    assert "`github = 0`" in error.value.hint
+    assert build(root, weights={"arxiv": 1.0, "github": 0}, **options).without_documents == []
+
+
+def test_a_component_of_which_deduplication_left_nothing_is_listed(make_root):
+    texts = [f"text {number}" for number in range(60)]
+    root = make_root({"pile-cc": texts, "arxiv": texts[:5]})
+    dedup(root)
+    result = build(root, val_share=0.1, test_share=0.1, write_corpus=False)
+    assert result.without_documents == ["arxiv"]
+
+
+def test_rounding_to_whole_documents_is_said_in_bytes(ready):
+    root = ready(2)
+    result = build(root, **HALVES)
+    deviations = 0
+    for slug, counts in result.components.items():
+        train = [row for row in planned(root) if row["slug"] == slug and row["split"] == "train"]
+        # 2.5 and 0.5 are exact in binary.
+        assert counts.target_bytes == round(WEIGHTS[slug] * sum(row["bytes"] for row in train))
+        assert counts.target_bytes + counts.deviation_bytes == sum(row["bytes"] * row["copies"] for row in train)
+        deviations += counts.deviation_bytes != 0
+    assert result.components["pile-cc"].deviation_bytes == 0
+    assert deviations == 2
+
+
+# The corpus of another plan
+
+
+def test_without_a_corpus_to_write_the_one_of_another_plan_counts_as_none(ready):
+    root = ready(1)
+    said = Listening()
+    with_corpus = HALVES | {"write_corpus": True}
+    build(root, **with_corpus)
+    build(root, **HALVES, reporter=said)
+    assert (root / "corpus" / MANIFEST).exists()
+    assert said.lines == []
+    build(root, seed=99, **HALVES, reporter=said)
+    assert not (root / "corpus" / MANIFEST).exists()
+    assert f"{root / 'corpus'} was of another plan" in said.lines[0]
+    assert f"rm -r {root / 'corpus'} frees" in said.lines[0]
+    # Its files are not ours to remove.
+    assert (root / "corpus" / "val.jsonl.zst").exists()
+    build(root, seed=99, **HALVES, reporter=said)
+    assert len(said.lines) == 1
+    assert not build(root, seed=99, **with_corpus).corpus.up_to_date
+
+
+class Listening:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    @contextlib.contextmanager
+    def progress(self, label, *, total, unit):
+        yield lambda units: None
+
+
+@pytest.mark.parametrize("value", ["both", "", None])
+def test_duplicates_are_dropped_or_kept(ready, value):
+    with pytest.raises(UsageError, match="expected drop or keep"):
+        build(ready(1), **HALVES, duplicates=value)
+
+
+@pytest.fixture
+def read_corpus():
+    """(path): the texts of a corpus file."""
+    return lambda path: [document.text for document in read_documents(path)]

@@ -119,7 +119,7 @@ def root(request, source, tmp_path_factory) -> Path:
 def expected(source, root) -> Expected:
     rows, files = read_source(source)
     kept_row = clusters(rows, method=root.name)
-    return Expected(rows, files, kept_row, plan([row for number, row in enumerate(rows) if kept_row[number] == number]))
+    return Expected(rows, files, kept_row, plan(rows, kept_row))
 
 
 # What is there

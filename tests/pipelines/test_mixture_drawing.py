@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import UsageError
 from pipelines.catalog import components
-from pipelines.mixture import drawing, drawn_copies, mixture
+from pipelines.mixture import drawing, drawn_copies
 
 EPOCHS = st.sampled_from([0.0, 0.1, 0.3, 1.0, 1.5, 2.5, 3.0, 12.7])
 SIZES = st.lists(st.one_of(st.just(0), st.integers(1, 9), st.integers(1000, 10**6)), max_size=40)
@@ -72,6 +72,16 @@ def test_more_than_one_block_is_drawn_like_one():
     assert drawn([3.0, 2.5, 1.0], sizes) == plain_copies([3.0, 2.5, 1.0], sizes)
 
 
+def by_component(epochs, arrays):
+    """Copies of every document of each component, from the turns that are drawn for it."""
+    turns = drawing.drawn_turns(epochs, arrays)
+    cycles = {slug: divmod(turns[slug], len(sizes)) for slug, sizes in arrays.items()}
+    return {
+        slug: np.array([whole + (place < rest) for place in range(len(arrays[slug]))])
+        for slug, (whole, rest) in cycles.items()
+    }
+
+
 def test_sizes_of_real_components_give_the_copies_of_the_program(minipile):
     published = {component.slug: component.epochs for component in components()}
     sizes = {
@@ -82,8 +92,7 @@ def test_sizes_of_real_components_give_the_copies_of_the_program(minipile):
     assert len(order) > 3
     expected = plain_copies([published[slug] for slug in order], [sizes[slug] for slug in order])
     arrays = {slug: np.array(documents, np.uint64) for slug, documents in sizes.items()}
-    wanted = mixture("pile", list(sizes), mode="the-pile")
-    found = wanted.copies(published, keys={}, document_bytes=arrays)
+    found = by_component(published, arrays)
     assert {slug: copies.tolist() for slug, copies in found.items()} == dict(zip(order, expected, strict=True))
     for slug, copies in found.items():
         assert copies.max() - copies.min() <= 1
@@ -96,9 +105,7 @@ def test_the_original_names_pile_cc_last_and_components_of_ones_own_come_after_i
     assert (drawing.ORIGINAL_ORDER[0], drawing.ORIGINAL_ORDER[-1]) == ("pubmed-central", "pile-cc")
     sizes = {"my-notes": [3] * 9, "pile-cc": [7] * 20, "arxiv": [100, 1, 1]}
     arrays = {slug: np.array(documents) for slug, documents in sizes.items()}
-    found = mixture({"default": 2}, list(sizes), mode="the-pile").copies(
-        dict.fromkeys(sizes, 2.0), keys={}, document_bytes=arrays
-    )
+    found = by_component(dict.fromkeys(sizes, 2.0), arrays)
     expected = plain_copies([2.0] * 3, [sizes["arxiv"], sizes["pile-cc"], sizes["my-notes"]])
     assert [found[slug].tolist() for slug in ("arxiv", "pile-cc", "my-notes")] == expected
 

@@ -1,0 +1,105 @@
+"""Rows of the plan in, their texts out, straight from the components, each file read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pile_toolkit.core.documents import decode_meta, read_documents
+from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.plan.files import SPLITS
+from pile_toolkit.core.plan.table import Plan
+from pile_toolkit.core.seeds import text_hash
+from pile_toolkit.core.tasks import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+
+class PlannedText(NamedTuple):
+    """One row of the plan with its text. `document_id` is `<slug>/<file>:<line>`."""
+
+    row: int
+    line: int
+    text: str
+    meta: bytes
+
+
+def read_file_rows(plan: Plan, component: int, file: int, rows: np.ndarray) -> Iterator[PlannedText]:
+    """The texts of ascending `rows` of one file, read once from its beginning.
+
+    Raises CorruptData where the file no longer holds on a planned line what it held at the build: another text may
+    stand in another split.
+    """
+    if not len(rows):
+        return
+    path = plan.path(component, file)
+    lines, hashes = plan.column("line")[rows], plan.text_hashes(rows)
+    starts, ends = (plan.pieces(name, rows) for name in ("piece_start", "piece_end"))
+    position = 0
+    for document in read_documents(path):
+        if lines[position] == document.line and text_hash(document.text) != hashes[position]:
+            raise _changed(plan, f"{path} has another text on line {document.line} than the one the plan names")
+        while position < len(rows) and lines[position] == document.line:
+            text = document.text[starts[position] : ends[position]]
+            yield PlannedText(int(rows[position]), document.line, text, document.meta)
+            position += 1
+        if position == len(rows):
+            return
+    raise _changed(plan, f"{path} has no document on line {lines[position]}, which the plan names")
+
+
+def _changed(plan: Plan, fact: str) -> CorruptData:
+    return CorruptData(
+        fact,
+        hint=f"it changed after the build: pile download and pile dedup again, then pile build --root {plan.root}",
+    )
+
+
+def file_tasks(plan: Plan, name: str, *arguments: Any) -> list[Task]:
+    """A task per file that the plan reads, in its order and as large as its text: for functions of a file's rows.
+
+    Their arguments are root, component, file and then `arguments`.
+    """
+    tasks = []
+    for (component, file), size in plan.file_sizes().items():
+        plan.path(component, file)
+        # Absolute, because workers of another machine stand elsewhere.
+        values = (str(plan.root.resolve()), component, file, *arguments)
+        tasks.append(Task(f"{name}-{plan.header.components[component].slug}-{file}", values, size=size))
+    return tasks
+
+
+def iter_texts(plan: Plan, split: str) -> Iterator[tuple[str, int]]:
+    """(text, copies) of every piece of a split, in plan order, each read once."""
+    for component, file, _ in plan.files():
+        part = plan.part(component, file)
+        for planned in read_file_rows(part, component, file, part.rows_of(component, file, split)):
+            yield planned.text, int(part.column("copies")[planned.row])
+
+
+class PlannedDocument(NamedTuple):
+    """A document of a corpus as `iter_documents` gives it; `meta` is decoded."""
+
+    id: str
+    text: str
+    meta: dict
+    copies: int
+
+
+def iter_documents(root: str | Path, split: str = "train") -> Iterator[PlannedDocument]:
+    """The documents of a split straight from the components, each once, with the number of its copies.
+
+    In plan order, which is that of the components; the corpus files have the shuffled order with copies written out.
+    Raises UsageError where `root` has no plan or there is no such split.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"there is no split {split!r}", hint=f"one of {', '.join(SPLITS)}")
+    plan = Plan.read(Path(root))
+    for component, file, _ in plan.files():
+        part = plan.part(component, file)
+        for planned in read_file_rows(part, component, file, part.rows_of(component, file, split)):
+            meta, copies = decode_meta(planned.meta), int(part.column("copies")[planned.row])
+            yield PlannedDocument(part.document_id(planned.row), planned.text, meta, copies)
