@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pile_toolkit.core.components import downloaded_slugs
 from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.memory import parse_memory
 from pipelines.build.settings import refuse_unsearched
 from pipelines.catalog import components, select
 from pipelines.decontamination import read_evaluation_sets
@@ -60,6 +61,8 @@ def _check_numbers(config: RunConfig) -> None:
             "both must be 0 or more and below 1 together",
             hint="val_share = 0.001, test_share = 0.001",
         )
+    if build.memory is not None:
+        parse_memory(build.memory)
     refuse_unsearched(build.duplicates, method=config.dedup.method, searched=config.dedup.against is not None)
     if (smallest := smallest_vocab_size(tokenizer.max_space_run, tokenizer.layout)) > tokenizer.vocab_size:
         raise UsageError(

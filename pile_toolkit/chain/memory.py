@@ -51,7 +51,7 @@ HASHED_DOCUMENT_BYTES = 80
 HASHES_LARGEST_BYTES = 704 * _MIB
 ORDERED_COPY_BYTES = 80
 ORDERED_LARGEST_BYTES = 640 * _MIB
-# A copy of a text in the bucket of its output file: its meta, the key, and Python's objects for them.
+# A copy of a text while its output file is sorted: its meta, the key, and Python's objects for them.
 SORTED_COPY_BYTES = 600
 BUCKET_BLOCK_BYTES = 512 << 10
 # Of a document, an entry of the index (a document once per copy), a row of one task's file.
@@ -115,7 +115,6 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
     at_once, processes = jobs, 1 + (jobs if jobs > 1 else 0)
     read = LINE_MEMORY_FACTOR * work.longest_bytes
     rows = FILE_ROW_BYTES * work.largest_file_documents
-    tables = processes * TABLES_BYTES
     # Less where --memory says so: what finds buckets takes what is there.
     exact = processes * KERNELS_BYTES + at_once * (SIGNING_BYTES + read + NORMALIZED_FACTOR * work.longest_bytes)
     exact += (CLUSTERED_DOCUMENT_BYTES + at_once * BUCKETED_DOCUMENT_BYTES) * work.documents
@@ -131,7 +130,8 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         "dedup, minhash": exact + signed,
         "dedup, against": exact + searched,
         "plan": _planning(work),
-        "corpus": max(_planning(work), tables + at_once * max(_dealing(work), _sorting(work))),
+        # Less where --memory says so: what fits is sorted at once.
+        "corpus": max(_planning(work), processes * KERNELS_BYTES + at_once * max(_dealing(work), _sorting(work))),
         "tokenizer": _training(work, jobs if jobs > 1 else 0)
         + TRAINED_FACTOR * work.longest_bytes
         + rows
@@ -172,7 +172,7 @@ def _dealing(work: MemoryInput) -> int:
 
 
 def _sorting(work: MemoryInput) -> int:
-    """Pass 2: one output file. Copies fall into them at random, so that one may be larger by a few of the longest."""
+    """Pass 2: one output file at once. Copies fall into them at random: one may be larger by a few of the longest."""
     in_one = work.copied_bytes + SORTED_COPY_BYTES * work.copies
     return in_one * 6 // (5 * work.train_shards) + 8 * work.longest_bytes
 

@@ -185,6 +185,11 @@ def _show_download(result: Any) -> None:
     show_default=True,
     help="keep: what deduplication marked stays, on one side of the split with what it is a duplicate of.",
 )
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Of all processes that write the corpus files, such as 4GiB.  [default: half of the machine's]",
+)
 @seed_option
 @stage_options
 def build(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, **options: Any) -> None:
@@ -209,7 +214,7 @@ def build(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, *
 def _show_dry_build(root: Path, options: dict[str, Any], *, as_json: bool) -> None:
     from pipelines.build import planned_mixture
 
-    rows = planned_mixture(root, **{name: options[name] for name in options if name != "write_corpus"})
+    rows = planned_mixture(root, **{name: options[name] for name in options if name not in ("write_corpus", "memory")})
     show_dry_mixture("build", root / "plan", options, rows, as_json=as_json)
 
 

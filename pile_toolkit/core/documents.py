@@ -107,7 +107,7 @@ def read_records(path: Path) -> Iterator[Document | Reject]:
     for line in read_lines(path):
         number += 1  # noqa: SIM113 - enumerate keeps what it gave out last
         try:
-            record: Document | Reject = Document(number, *_decode(line))
+            record: Document | Reject = Document(number, *decode_line(line))
         except ValueError as error:
             record = Reject(number, str(error))
         # A caller may take its time over a long document, and needs no second copy of it meanwhile.
@@ -143,11 +143,29 @@ def read_lines(path: Path) -> Iterator[bytes | bytearray | TooLong]:
         yield pending.pop() if line_bytes <= LONGEST_LINE_BYTES else TooLong(line_bytes)
 
 
-def _decode(line: bytes | bytearray | TooLong) -> tuple[str, bytes]:
-    """Text and meta of a line. Raises ValueError with the reason where it is no document."""
+def decode_line(line: bytes | bytearray | TooLong) -> tuple[str, bytes]:
+    """Text and meta of a line as `read_lines` gives it. Raises ValueError with the reason where it is no document."""
     line_bytes = line.line_bytes if isinstance(line, TooLong) else len(line)
     if isinstance(line, TooLong) or line_bytes > LONGEST_LINE_BYTES:
         raise ValueError(f"the line has {line_bytes:,} bytes, the limit is {LONGEST_LINE_BYTES:,}")
+    try:
+        record = _PLAIN_DECODER.decode(line)
+        text, meta = record.text, bytes(record.meta)
+    except (RecursionError, UnicodeDecodeError, msgspec.DecodeError):
+        text, meta = _decode_unusual(line)
+    else:
+        # The decoder has looked at the bytes of the text, not at these.
+        if not meta.isascii():
+            _check_utf8(line)
+    if not meta.startswith(b"{"):
+        raise ValueError("Expected `object` - at `$.meta`")
+    if _brackets(meta) > NESTING_LIMIT and _is_deep(meta, NESTING_LIMIT):
+        raise ValueError(_TOO_DEEP)
+    return text, meta
+
+
+def _decode_unusual(line: bytes | bytearray) -> tuple[str, bytes]:
+    """Decodes a line that is no plain record, or is one only without what others put before it."""
     if not line.isascii():
         _check_utf8(line)
     if line.startswith(_BEFORE_LINES):
@@ -157,16 +175,11 @@ def _decode(line: bytes | bytearray | TooLong) -> tuple[str, bytes]:
         raise ValueError("the line is blank")
     try:
         record = _PLAIN_DECODER.decode(line)
-        text, meta = record.text, bytes(record.meta)
+        return record.text, bytes(record.meta)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     except msgspec.DecodeError:
-        text, meta = _decode_others(line)
-    if not meta.startswith(b"{"):
-        raise ValueError("Expected `object` - at `$.meta`")
-    if _brackets(meta) > NESTING_LIMIT and _is_deep(meta, NESTING_LIMIT):
-        raise ValueError(_TOO_DEEP)
-    return text, meta
+        return _decode_others(line)
 
 
 def _decode_others(line: bytes | bytearray) -> tuple[str, bytes]:

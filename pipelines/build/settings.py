@@ -28,7 +28,8 @@ class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     copies; what they mean together stands in pipelines/mixture/epochs.py. `mode`: whether copies are exact, or drawn as
     the original builder draws them.
     With `duplicates` "keep" what deduplication marked as duplicates is in the corpus all the same, as in the Pile's own
-    multiset: on the side of the split of what it is a duplicate of.
+    multiset: on the side of the split of what it is a duplicate of. `memory`, such as "4GiB", is for all processes that
+    write the corpus together; None: half of what the machine has.
     """
 
     weights: str | dict[str, float] = "pile"
@@ -42,6 +43,7 @@ class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     test_share: float = 0.001
     write_corpus: bool = True
     duplicates: Duplicates = "drop"
+    memory: str | None = None
 
 
 class ComponentBuild(Reached, frozen=True, kw_only=True):

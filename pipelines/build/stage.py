@@ -18,6 +18,7 @@ from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import tree_bytes
 from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.memory import parse_memory
 from pile_toolkit.core.plan import SPLITS
 from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pipelines.build.settings import ComponentBuild, check_options, current_dedup, refuse_empty_components
@@ -75,12 +76,14 @@ def build(
     test_share: float = 0.001,
     write_corpus: bool = True,
     duplicates: Duplicates = "drop",
+    memory: str | None = None,
     jobs: int = 1,
     scheduler: str = "process",
     reporter: Reporter = SILENT,
 ) -> BuildResult:
-    """Writes `plan/plan.parquet`, and with `write_corpus` the files under `corpus/`; without it a corpus of another
-    plan counts as none any more.
+    """Writes `plan/plan.parquet`, and with `write_corpus` the files under `corpus/`, these within `memory`.
+
+    Without them a corpus of another plan counts as none any more.
 
     Raises UsageError for bad weights, targets or shares, for targets that cannot be met, a component without documents,
     and where a split would be empty.
@@ -88,6 +91,8 @@ def build(
     root = Path(root)
     started_at = time.time()
     check_options(val_share=val_share, test_share=test_share, train_shards=train_shards, duplicates=duplicates)
+    if memory is not None:
+        parse_memory(memory)
     dedup = current_dedup(root, duplicates=duplicates)
     wanted = mixture(
         weights,
@@ -115,7 +120,9 @@ def build(
     if not write_corpus:
         _withdraw_other_corpus(root, manifest, reporter)
         return result
-    corpus = write_corpus_files(root, train_shards=train_shards, jobs=jobs, scheduler=scheduler, reporter=reporter)
+    corpus = write_corpus_files(
+        root, train_shards=train_shards, memory=memory, jobs=jobs, scheduler=scheduler, reporter=reporter
+    )
     return msgspec.structs.replace(result, corpus=corpus, up_to_date=up_to_date and corpus.up_to_date)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
+from pile_toolkit.core.memory import machine_bytes, parse_memory
 from pipelines.dedup.fingerprints import ROW_BYTES
-from pipelines.dedup.settings import parse_memory
 
 if TYPE_CHECKING:
     from pipelines.dedup.settings import Settings
@@ -22,7 +19,6 @@ EDGE_BYTES_PER_HASH = 4
 PARENT_BYTES = 96 << 20
 # The texts of a batch and a block of each band; of a longer document 5 to 15 times its bytes come on top.
 READING_BYTES = 64 << 20
-_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def run_memory(limit: str | None, *, jobs: int, scheduler: str) -> Memory:
@@ -41,15 +37,6 @@ def run_memory(limit: str | None, *, jobs: int, scheduler: str) -> Memory:
     if limit_bytes < least_bytes:
         raise memory.too_little(least_bytes, jobs=jobs)
     return memory
-
-
-def machine_bytes() -> int:
-    """The memory of this machine, or of the container that this process is in."""
-    total = psutil.virtual_memory().total
-    try:
-        return min(total, int(_CONTAINER_LIMIT.read_text()))
-    except (OSError, ValueError):
-        return total
 
 
 def disk_bytes(documents: int, settings: Settings) -> int:

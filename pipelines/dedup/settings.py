@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
 from pile_toolkit.core.config import convert, nearest
 from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.memory import parse_memory as parse_memory
 from pipelines.catalog import components
 from pipelines.decontamination.settings import COMMON_DOCUMENTS, NGRAM_WORDS, Action, Against
 from pipelines.minhash import NUM_PERM, SCHEME, SHINGLE_WORDS, SIGNATURE_SEED, Bands, SignatureSettings, bands
@@ -22,7 +22,6 @@ Method = Literal["none", "exact", "minhash"]
 ExactOn = Literal["text", "normalized"]
 # A word of the command line by the parameter of the manifest, where they differ.
 _FOLDING = Folding.__struct_fields__
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
 
 
 class DedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,15 +150,6 @@ def check_priority(priority: Sequence[str], present: Sequence[str]) -> None:
     for slug in priority:
         if slug not in known:
             raise UsageError(f"the priority names '{slug}', which is no component", hint=nearest(slug, known))
-
-
-def parse_memory(text: str) -> int:
-    """The bytes of "4GiB", "512MB" or "1000000". Raises UsageError."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise UsageError(f"--memory is {text!r}, expected a size", hint="--memory 4GiB")
-    base = 1024 if found["binary"] or not text.strip().upper().endswith("B") else 1000
-    return int(float(found["number"]) * base ** " KMGT".index(found["unit"].upper() or " "))
 
 
 def command_options(parameters: Mapping[str, Any]) -> list[str]:

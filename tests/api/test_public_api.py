@@ -22,8 +22,8 @@ SIGNATURES = {
     "shingle_hashes": "(text, *, words=5, **settings)",
     "build": (
         "(root, *, weights='pile', mode='exact', total=None, share=None, temperature=None, max_epochs=None, seed=1234, "
-        "train_shards=30, val_share=0.001, test_share=0.001, write_corpus=True, duplicates='drop', jobs=1, "
-        "scheduler='process', reporter)"
+        "train_shards=30, val_share=0.001, test_share=0.001, write_corpus=True, duplicates='drop', memory=None, "
+        "jobs=1, scheduler='process', reporter)"
     ),
     "iter_documents": "(root, split='train')",
     "import_shards": (

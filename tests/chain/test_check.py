@@ -35,6 +35,7 @@ from pile_toolkit.core.errors import UsageError
         ('[dedup]\nmethod = "minhash"\nbands = 9', "only one is given"),
         ('[dedup]\npriority = ["arxvi"]', "did you mean 'arxiv'"),
         ('[dedup]\nmemory = "lots"', "expected a size"),
+        ('[build]\nmemory = "lots"', "expected a size"),
         ("[tokenizer]\nvocab_size = 100", "need 281"),
         ("[tokenizer]\nmax_space_run = 0", "max_space_run"),
         ('[train]\nrecipe = "debgu"', "did you mean 'debug'"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pile_toolkit.core import documents, frames
+from pile_toolkit.core.documents import decode_line
 from shards.dataset import TokenDataset
 from tests.fuzz import index, records
 from tests.fuzz.run import TARGETS, fuzz, why_not
@@ -83,8 +84,8 @@ def end_silently(blocks):
     [
         ("read_lines", lambda path, right=documents.read_lines: drop_a_line(right(path))),
         ("read_lines", lambda path, right=documents.read_lines: end_silently(right(path))),
-        ("_decode", lambda line, right=documents._decode: (right(line)[0].strip("x"), right(line)[1])),
-        ("_decode", lambda line, right=documents._decode: (right(line)[0], right(line)[1].replace(b"NaN", b"0"))),
+        ("decode_line", lambda line, right=decode_line: (right(line)[0].strip("x"), right(line)[1])),
+        ("decode_line", lambda line, right=decode_line: (right(line)[0], right(line)[1].replace(b"NaN", b"0"))),
         ("_is_deep", lambda data, limit: False),
     ],
     ids=["a line lost", "damage ignored", "text changed", "meta changed", "no limit of depth"],

@@ -20,7 +20,9 @@ from pile_toolkit.core.manifest import MANIFEST
 from pile_toolkit.core.plan import PLAN_FILE, SPLITS, Plan, iter_texts
 from pile_toolkit.core.tasks import WORK_PREFIX
 from pipelines.build import build
-from pipelines.corpus import BUCKET_BLOCK_BYTES, SORTED_FILE, corpus_names, with_set_name, write_corpus_files
+from pipelines.corpus import corpus_names, with_set_name, write_corpus_files
+from pipelines.corpus.blocks import LARGEST_BLOCK_BYTES
+from pipelines.corpus.sorting import SORTED_FILE
 from pipelines.dedup import dedup
 from pipelines.download import download
 
@@ -205,7 +207,7 @@ def test_more_shards_than_documents_are_empty_files_that_read_as_nothing(make_ro
 
 
 def test_documents_larger_than_a_bucket_block_come_through(make_root):
-    texts = [letter * (BUCKET_BLOCK_BYTES + 17) for letter in "abc"] + ["small", "", "\u2028 \r\n \u0000 \U0001f600"]
+    texts = [letter * (LARGEST_BLOCK_BYTES + 17) for letter in "abc"] + ["small", "", "\u2028 \r\n \u0000 \U0001f600"]
     root = make_root({"arxiv": texts, "github": texts})
     dedup(root, method="none")
     build(root, val_share=0.0, test_share=0.0, weights={"arxiv": 2.0, "github": 1.0}, train_shards=2)

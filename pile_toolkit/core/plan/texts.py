@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pile_toolkit.core.documents import decode_meta, read_documents
-from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.plan.files import SPLITS
+from pile_toolkit.core.plan.lines import no_document, other_text
 from pile_toolkit.core.plan.table import Plan
 from pile_toolkit.core.seeds import text_hash
 from pile_toolkit.core.tasks import Task
@@ -41,21 +42,14 @@ def read_file_rows(plan: Plan, component: int, file: int, rows: np.ndarray) -> I
     position = 0
     for document in read_documents(path):
         if lines[position] == document.line and text_hash(document.text) != hashes[position]:
-            raise _changed(plan, f"{path} has another text on line {document.line} than the one the plan names")
+            raise other_text(plan, path, document.line)
         while position < len(rows) and lines[position] == document.line:
             text = document.text[starts[position] : ends[position]]
             yield PlannedText(int(rows[position]), document.line, text, document.meta)
             position += 1
         if position == len(rows):
             return
-    raise _changed(plan, f"{path} has no document on line {lines[position]}, which the plan names")
-
-
-def _changed(plan: Plan, fact: str) -> CorruptData:
-    return CorruptData(
-        fact,
-        hint=f"it changed after the build: pile download and pile dedup again, then pile build --root {plan.root}",
-    )
+    raise no_document(plan, path, int(lines[position]))
 
 
 def file_tasks(plan: Plan, name: str, *arguments: Any) -> list[Task]:
