@@ -45,6 +45,18 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     return torch.cat((turned, passed), dim=-1)
 
 
+def document_mask(ids: Tensor, end: int) -> Tensor:
+    """Which key each query sees, [batch, 1, length, length]: none after it, none before the last `end` in front of it.
+
+    An `end` belongs to the document that it ends. Positions are not reset, as gpt-neox never does; between rotary
+    positions only distances count, so that each document is attended to as if it stood alone.
+    """
+    ends = ids == end
+    document = ends.cumsum(1) - ends.long()
+    same = document[:, :, None] == document[:, None, :]
+    return same.tril().unsqueeze(1)
+
+
 class Attention(nn.Module):
     """Dense causal attention; queries, keys and values in one matrix laid out [heads, 3, head_size]."""
 
@@ -54,13 +66,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.out = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, x: Tensor, rotary: Rotary, mask: Tensor | None = None) -> Tensor:
         # Batch, length and heads come from the product: under tensor and sequence parallelism x holds only a part.
         packed = self.qkv(x)
         batch, length, _ = packed.shape
         packed = packed.view(batch, length, -1, 3, self.head_size)
         query, key, value = packed.permute(3, 0, 2, 1, 4).unbind()
         attended = functional.scaled_dot_product_attention(
-            rotate(query, rotary), rotate(key, rotary), value, is_causal=True
+            rotate(query, rotary), rotate(key, rotary), value, attn_mask=mask, is_causal=mask is None
         )
         return self.out(attended.transpose(1, 2).reshape(batch, length, -1))

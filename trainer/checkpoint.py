@@ -18,22 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
 import torch.distributed.checkpoint as dcp
 
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import fsync_file, fsync_folder, hash_file, naming_full_disks, remove
 from pile_toolkit.core.manifest import MANIFEST, OutputFile, StageKey, describe, publish, read_manifest, withdraw
+from trainer.loss_scale import LossScale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
+    from trainer.config import CheckpointConfig
     from trainer.distributed import World
 
 CHECKPOINTS = "checkpoints"
-FORMAT = 2
+FORMAT = 3
 MOMENTS = ("exp_avg", "exp_avg_sq")
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -42,16 +45,37 @@ for _name in ("torch.distributed.checkpoint.hf_storage", "c10d-NullHandler-dcp_l
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """After `step` updates; the next sample is number `sample` of the index, `metrics` the hash of the rows so far."""
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """After `step` steps, `updates` of them updates: fp16 skips some, and has a `loss_scale` for the next one.
 
-    path: Path
+    The next sample is number `sample` of the index; `metrics` is the hash of the rows so far.
+    """
+
     step: int
     sample: int
     metrics: str
+    updates: int
+    loss_scale: LossScale | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A folder whose manifest says that it is whole; `training` is all that the weights depend on."""
+
+    path: Path
+    progress: Progress
     training: dict[str, Any]
     files: tuple[OutputFile, ...]
+
+    @property
+    def step(self) -> int:
+        """How many steps were done."""
+        return self.progress.step
+
+    @property
+    def sample(self) -> int:
+        """The number of the next sample in the index."""
+        return self.progress.sample
 
 
 def find_checkpoints(folder: Path) -> list[Checkpoint]:
@@ -94,20 +118,16 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
             hint=f"rm -r {path} gives it up, another --name keeps it",
         )
     try:
-        step, sample, metrics = (manifest.counts[name] for name in ("step", "sample", "metrics"))
-    except KeyError as error:
-        raise CorruptData(f"{path / MANIFEST} does not say the {error.args[0]}") from error
-    if not (isinstance(step, int) and isinstance(sample, int) and isinstance(metrics, str)):
-        raise CorruptData(f"{path / MANIFEST} says of step, sample or metrics what is none")
+        progress = msgspec.convert(manifest.counts, Progress)
+    except msgspec.ValidationError as error:
+        raise CorruptData(f"{path / MANIFEST} does not say how far its training was: {error}") from error
     for file in manifest.outputs:
         # A checkpoint may come from anywhere: its manifest names no file but its own.
         if file.path != Path(file.path).name or file.path in (".", ".."):
             raise CorruptData(f"{path / MANIFEST} names {file.path!r}, which does not lie in its folder")
     return Checkpoint(
         path=path,
-        step=step,
-        sample=sample,
-        metrics=metrics,
+        progress=progress,
         training=manifest.key.parameters,
         files=tuple(manifest.outputs),
     )
@@ -154,21 +174,14 @@ def training_state(model: nn.Module, optimizer: torch.optim.Optimizer | None) ->
 
 
 def save_checkpoint(
-    folder: Path,
-    *,
-    step: int,
-    sample: int,
-    training: dict[str, Any],
-    metrics: str,
-    state: dict[str, Tensor],
-    world: World,
+    folder: Path, progress: Progress, *, training: dict[str, Any], state: dict[str, Tensor], world: World
 ) -> Path:
     """Writes `folder/step-<step>` on all ranks together and returns it; one of that step is replaced.
 
-    `metrics` counts on the first rank. Raises OutOfSpace where the disk of any rank is full.
+    What is said of the progress counts on the first rank. Raises OutOfSpace where the disk of any rank is full.
     """
     started_at = time.time()
-    final = folder / f"step-{step:08d}"
+    final = folder / f"step-{progress.step:08d}"
     temporary = folder / f".{final.name}.tmp"
     if world.is_first:
         remove(temporary)
@@ -176,7 +189,8 @@ def save_checkpoint(
     world.barrier()
     needs_bytes = sum(tensor.nbytes for tensor in state.values())
     with naming_full_disks(final, needs_bytes=needs_bytes), _own_errors(temporary):
-        dcp.save(state, storage_writer=dcp.HuggingFaceStorageWriter(str(temporary), save_distributed=True))
+        writer = dcp.HuggingFaceStorageWriter(str(temporary), save_distributed=True)
+        dcp.save(state, storage_writer=writer, process_group=world.group)
     for path in temporary.glob(f"shard-{world.rank + 1:05d}-*.safetensors"):
         _sort_names(path)
     # Each rank hashes what it has written; rank 0 publishes.
@@ -184,7 +198,7 @@ def save_checkpoint(
     files = [file for files in world.gather(mine) for file in files]
     if world.is_first:
         key = StageKey(stage="checkpoint", format=FORMAT, parameters=training)
-        counts = {"step": step, "sample": sample, "metrics": metrics, "training": key.digest()}
+        counts = msgspec.to_builtins(progress) | {"training": key.digest()}
         publish(temporary, key, outputs=files, counts=counts, started_at=started_at)
         _delete(final)
         temporary.replace(final)
@@ -238,8 +252,8 @@ def load_checkpoint(checkpoint: Checkpoint, state: dict[str, Tensor], *, world: 
             raise CorruptData(fact) from error
 
 
-def keep_last(folder: Path, count: int | None, *, newest: int) -> None:
-    """Removes all checkpoints up to step `newest` but the last `count` whole ones, and leftovers of cut-off work.
+def remove_old(folder: Path, policy: CheckpointConfig, *, newest: int) -> None:
+    """Removes all checkpoints up to step `newest` but those that the policy keeps, and leftovers of cut-off work.
 
     Those after `newest`, which was just written, are damaged ones that training went back behind: they do not count,
     and stay until their step is reached again.
@@ -249,9 +263,11 @@ def keep_last(folder: Path, count: int | None, *, newest: int) -> None:
     for path in _folders(folder):
         if not (path / MANIFEST).exists():
             remove(path)
+    if policy.keep_last is None:
+        return
     whole = [one.step for one in find_checkpoints(folder) if one.step <= newest]
-    kept = whole if count is None else whole[-count:]
-    for one in written_checkpoints(folder) if count is not None else ():
+    kept = {*whole[-policy.keep_last :], *filter(policy.stays, whole)}
+    for one in written_checkpoints(folder):
         if one.step <= newest and one.step not in kept:
             _delete(one.path)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RECIPES = Path(__file__).parent / "recipes"
 
 Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Beta = Annotated[float, Meta(ge=0.0, lt=1.0)]
 PositiveFloat = Annotated[float, Meta(gt=0.0)]
@@ -31,11 +32,23 @@ NonNegativeFloat = Annotated[float, Meta(ge=0.0)]
 
 # TOML has no null, so every optional value is None where it is left out.
 # What may differ when a run is resumed: neither the model nor the order of the data depends on it.
-FREE_ON_RESUME = ("recipe.checkpoint.", "recipe.validation.", "recipe.data.micro_batch", "recipe.train.device")
+FREE_ON_RESUME = (
+    "recipe.checkpoint.",
+    "recipe.validation.",
+    "recipe.track.",
+    "recipe.data.micro_batch",
+    "recipe.train.device",
+    "recipe.train.activation_checkpointing",
+    "recipe.train.peak_tflop_per_s",
+)
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The shape of a GPT-NeoX model. `vocab_size` is the highest id + 1; None takes that of the token shards."""
+    """The shape of a GPT-NeoX model, and how its weights begin.
+
+    `vocab_size` is the highest id + 1, None takes that of the token shards; it is padded so that `vocab_tensor_degree`
+    devices could share the rows. The two methods are those of gpt-neox under the same names.
+    """
 
     layers: Positive
     hidden_size: Positive
@@ -44,10 +57,13 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_positions: Positive = 2048
     vocab_size: Positive | None = None
     vocab_multiple: Positive = 128
+    vocab_tensor_degree: Positive = 1
     rotary_pct: Fraction = 0.25
     rotary_base: PositiveFloat = 10_000.0
     layer_norm_eps: PositiveFloat = 1e-5
     activation: Literal["gelu_tanh", "gelu_erf"] = "gelu_tanh"
+    init_method: Literal["small_init", "normal"] = "small_init"
+    output_layer_init_method: Literal["wang_init", "scaled_normal"] = "wang_init"
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.heads:
@@ -76,10 +92,18 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def padded_vocab_size(self) -> int:
-        """Rows of the embedding and of the head: `vocab_size` rounded up to `vocab_multiple`."""
+        """Rows of embedding and head: `vocab_size` rounded up to `vocab_multiple` x `vocab_tensor_degree`."""
         if self.vocab_size is None:
             raise UsageError("the vocabulary size is not known yet", hint="set model.vocab_size, or give token shards")
-        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+        multiple = self.vocab_multiple * self.vocab_tensor_degree
+        return -(-self.vocab_size // multiple) * multiple
+
+
+class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """With `reset_at_eod` no token sees what stands before the last `eod_id`; positions run on, as in gpt-neox."""
+
+    reset_at_eod: bool = False
+    eod_id: Count = 0
 
 
 class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,20 +140,63 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long and how precisely; `seed` is that of the initial weights. Device None: cuda where there is one."""
+    """How long and how precisely; `seed` is that of the initial weights. Device None: cuda where there is one.
+
+    Half precisions compute on copies of float32 weights. Activations of a block that are not kept are computed a second
+    time: "full" keeps none, "selective" those of matrix products and attention. `peak_tflop_per_s` is what utilisation
+    is a share of, None takes what is known of the GPU.
+    """
 
     steps: Positive
     seed: Annotated[int, Meta(ge=0, lt=1 << 32)] = 1234
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["cpu", "cuda"] | None = None
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
+    compile: bool = False
+    peak_tflop_per_s: PositiveFloat | None = None
+
+
+class LossScaleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The dynamic loss scale of fp16, as DeepSpeed's: doubled after `window` steps without an overflow.
+
+    It begins at 2 ** `initial_scale_power`, and is halved by an overflow once `hysteresis` - 1 others were let pass.
+    """
+
+    initial_scale_power: Annotated[int, Meta(ge=0, le=32)] = 12
+    window: Positive = 1000
+    hysteresis: Positive = 2
+    minimum: PositiveFloat = 1.0
 
 
 class CheckpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A checkpoint every `interval` steps and at the end; `keep_last` None keeps all; `initial` saves step 0 too."""
+    """A checkpoint every `interval` steps, after each of `steps` (0 is before the first), and at the end.
+
+    The `keep_last` newest are kept, None keeps all; those of `steps` and multiples of `keep_every` are never removed.
+    `asynchronous` ones are written while the training goes on, from a copy in the memory of the host.
+    """
 
     interval: Positive = 500
     keep_last: Positive | None = None
-    initial: bool = False
+    keep_every: Positive | None = None
+    steps: tuple[Count, ...] = ()
+    asynchronous: bool = True
+
+    def is_due(self, step: int, *, last: int) -> bool:
+        """Whether there is a checkpoint after `step` of `last` steps."""
+        return step in self.steps or (step > 0 and (step == last or step % self.interval == 0))
+
+    def stays(self, step: int) -> bool:
+        """Whether the checkpoint of `step` is never removed."""
+        if self.keep_last is None or step in self.steps:
+            return True
+        return self.keep_every is not None and step % self.keep_every == 0
+
+
+class TrackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where metrics go besides metrics.jsonl: TensorBoard's files in the run folder, a project of Weights & Biases."""
+
+    tensorboard: bool = False
+    wandb_project: str | None = None
 
 
 class ValidationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,6 +215,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     train: TrainConfig
     checkpoint: CheckpointConfig = CheckpointConfig()
     validation: ValidationConfig = ValidationConfig()
+    attention: AttentionConfig = AttentionConfig()
+    loss_scale: LossScaleConfig = LossScaleConfig()
+    track: TrackConfig = TrackConfig()
 
     def __post_init__(self) -> None:
         for key, value in flat(msgspec.to_builtins(self)):
@@ -213,6 +283,11 @@ def resolved(recipe: Recipe, *, steps: int | None, vocab_size: int) -> Recipe:
         raise UsageError(
             f"the recipe's model.vocab_size is {stated:,}, the token shards were written with {vocab_size:,}",
             hint="leave model.vocab_size out of the recipe",
+        )
+    if recipe.attention.reset_at_eod and recipe.attention.eod_id >= vocab_size:
+        raise UsageError(
+            f"attention.eod_id is {recipe.attention.eod_id:,}, the ids of the token shards end at {vocab_size - 1:,}",
+            hint="the id of the tokenizer's <|endoftext|>",
         )
     tables = msgspec.to_builtins(recipe)
     tables["model"]["vocab_size"] = vocab_size

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from shards.dataset import TokenDataset
+    from shards.index import SampleIndex
+    from shards.phased import PhasedSamples
     from shards.phases import Phase, Phases
     from trainer.config import DataConfig
+    from trainer.mixture import Components
 
 
 class Samples(Protocol):
@@ -199,11 +202,12 @@ def batch_loader(
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The first `count` samples are validated on; `bytes_per_token` of the text is None where the shards do not say."""
+    """The first `count` samples are validated on; what the shards do not say of their text is None."""
 
     samples: Samples
     count: int
     bytes_per_token: float | None
+    components: Components | None = None
 
 
 def offered_phase(prefix: Path, config: DataConfig, *, steps: int) -> Phase:
@@ -231,7 +235,7 @@ def open_training_samples(
     return _indexed(TokenDataset(prefix), config, samples=steps * config.global_batch, cache_dir=cache_dir)
 
 
-def open_phases(phases: Phases, *, samples: int, cache_dir: str | Path | None = None) -> Samples:
+def open_phases(phases: Phases, *, samples: int, cache_dir: str | Path | None = None) -> PhasedSamples:
     """The `samples` samples of a run, numbered through its phases; the index of the last phase is built or found now.
 
     Raises CorruptData where the shards are not those of the record.
@@ -244,11 +248,20 @@ def open_phases(phases: Phases, *, samples: int, cache_dir: str | Path | None = 
 
 
 def open_held_out(
-    prefix: Path, config: DataConfig, *, batches: int, cache_dir: str | Path | None = None
+    prefix: Path,
+    config: DataConfig,
+    *,
+    batches: int,
+    training: Path | None = None,
+    cache_dir: str | Path | None = None,
 ) -> HeldOut | None:
-    """At most `batches` global batches out of one pass over the held-out tokens; None where they fill no sample."""
+    """At most `batches` global batches out of one pass over the held-out tokens; None where they fill no sample.
+
+    `training` are the shards whose mixture of components the losses of components are weighted by.
+    """
     from shards.dataset import TokenDataset
     from shards.provenance import provenance_path
+    from trainer.mixture import components_of
 
     if not prefix.with_name(f"{prefix.name}.idx").exists():
         return None
@@ -260,7 +273,16 @@ def open_held_out(
     if provenance_path(prefix).exists():
         bytes_per_token = float(dataset.provenance.bytes.sum()) / dataset.total_tokens
     samples = _indexed(dataset, config, samples=count, cache_dir=cache_dir)
-    return HeldOut(samples=samples, count=count, bytes_per_token=bytes_per_token)
+    components = components_of(dataset, TokenDataset(training) if training is not None else None)
+    return HeldOut(samples=samples, count=count, bytes_per_token=bytes_per_token, components=components)
+
+
+def finished_epochs(index: SampleIndex, samples: int) -> int:
+    """How often the first `samples` samples of an index read all tokens of its shards, or as many as they are.
+
+    In gpt-neox's order the samples of several epochs are shuffled together: their tokens are counted.
+    """
+    return samples * index.sequence_length // index.dataset.total_tokens
 
 
 def _indexed(dataset: TokenDataset, config: DataConfig, *, samples: int, cache_dir: str | Path | None) -> Samples:

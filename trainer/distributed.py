@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from dataclasses import dataclass
@@ -27,12 +28,16 @@ _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Rank `rank` of `size`, on `device`; `mesh` has one dimension, data."""
+    """Rank `rank` of `size`, on `device`; `mesh` has one dimension, data.
+
+    `group` is what objects travel through, None the group of all that torch knows.
+    """
 
     rank: int
     size: int
     device: torch.device
     mesh: DeviceMesh
+    group: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -47,7 +52,17 @@ class World:
 
     def barrier(self) -> None:
         """Returns once every rank is here."""
-        dist.barrier()
+        if self.size == 1:
+            return
+        dist.barrier(group=self.group)
+
+    def apart(self) -> World:
+        """The same ranks with a group of their own over the host's network, for a thread that works beside the rest.
+
+        Of two threads in one group neither would know whose message it gets. All ranks call this together.
+        """
+        with _loopback_only() if self.size == 1 else contextlib.nullcontext():
+            return dataclasses.replace(self, group=dist.new_group(backend="gloo"))
 
     def first_says(self, call: Callable[[], T]) -> T:
         """What `call` returns on the first rank, on every rank; a PileError there is raised everywhere.
@@ -65,7 +80,7 @@ class World:
                 # Raised on every rank and said by one.
                 error.said_by_first = True
                 said[1] = error
-        dist.broadcast_object_list(said, src=0)
+        dist.broadcast_object_list(said, src=0, group=self.group)
         value, fault = said
         if fault is None:
             return value
@@ -79,8 +94,10 @@ class World:
 
     def gather(self, value: T) -> list[T]:
         """The value of each rank in order, on every rank."""
+        if self.size == 1:
+            return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.group)
         return values
 
 

@@ -21,27 +21,85 @@ from pile_toolkit.core.held import refuse_if_displaced
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from trainer.utilization import Work
+
 METRICS = "metrics.jsonl"
 TIMINGS = "timings.jsonl"
 
 
-class StepMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """One update: mean loss in nats over its batch, gradient norm before clipping, tokens seen since the start."""
+class StepMetrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step: mean loss in nats over its batch, gradient norm before clipping, tokens seen since the start.
+
+    In fp16 also its loss scale, and whether an overflow made it skip the update: `grad_norm` is null then.
+    """
 
     step: int
     loss: float
     learning_rate: float
     grad_norm: float
     tokens: int
+    loss_scale: float | None = None
+    skipped: bool = False
+
+
+class EpochMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """With `step` the training has read all tokens of its shards `epochs_finished` times, or as many as that."""
+
+    step: int
+    epochs_finished: int
+
+
+class ComponentLoss(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Mean loss in nats over the held-out tokens of one component."""
+
+    loss: float
+    tokens: int
+    bits_per_byte: float | None = None
 
 
 class ValidationMetrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Mean loss in nats over the held-out tokens after `step` updates; bits per byte where the byte count is known."""
+    """Mean loss in nats over the held-out tokens after `step` updates; bits per byte where the byte count is known.
+
+    The mixture's are those of a text with as much of each component as is trained on; `mixture_share` is how much of
+    the training is of components that were measured.
+    """
 
     step: int
     validation_loss: float
     validation_tokens: int
     validation_bits_per_byte: float | None = None
+    components: dict[str, ComponentLoss] = {}
+    mixture_loss: float | None = None
+    mixture_bits_per_byte: float | None = None
+    mixture_share: float | None = None
+
+
+class StepTiming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the clock said of a step: `mfu` counts the model's work, `hardware_utilisation` also what is recomputed.
+
+    Both are shares of the peak, absent where that is not known. `memory_bytes` is the most that the first rank has
+    held, `eta_s` what is left at the speed so far.
+    """
+
+    step: int
+    elapsed_s: float
+    tokens_per_s: float
+    mfu: float | None = None
+    hardware_utilisation: float | None = None
+    memory_bytes: int | None = None
+    eta_s: float | None = None
+
+    def line(self) -> str:
+        """The same for people."""
+        parts = [f"{self.tokens_per_s:,.0f} tokens/s"]
+        if self.mfu is not None and self.hardware_utilisation is not None:
+            parts.append(f"MFU {self.mfu:.1%} (hardware {self.hardware_utilisation:.1%})")
+        if self.memory_bytes is not None:
+            parts.append(f"{self.memory_bytes / 2**30:.2f} GiB")
+        if self.eta_s is not None:
+            hours, seconds = divmod(round(self.eta_s), 3600)
+            parts.append(f"{hours}:{seconds // 60:02}:{seconds % 60:02} left")
+        return ", ".join(parts)
 
 
 class MetricsLog:
@@ -55,8 +113,9 @@ class MetricsLog:
         self._timings = (run / TIMINGS).open("ab", buffering=0)
         self._started_s = time.perf_counter()
         self._last_s = self._started_s
+        self._first_step = step
 
-    def write(self, metrics: StepMetrics | ValidationMetrics) -> None:
+    def write(self, metrics: StepMetrics | EpochMetrics | ValidationMetrics) -> None:
         """One row, handed to the operating system at once: a killed process loses none."""
         # These files are appended to, so a run that lost its lease would write between the rows of its successor.
         refuse_if_displaced()
@@ -64,16 +123,31 @@ class MetricsLog:
         self._content.update(row)
         _append(self._metrics, row)
 
-    def write_timing(self, step: int, *, tokens: int) -> None:
-        """How long the step of so many tokens took, counted from the row before."""
+    def write_timing(
+        self,
+        step: int,
+        *,
+        tokens: int,
+        steps: int | None = None,
+        work: Work | None = None,
+        memory_bytes: int | None = None,
+    ) -> StepTiming:
+        """How long the step of so many tokens took, counted from the row before, out of `steps` in all."""
         now_s = time.perf_counter()
-        row = {
-            "step": step,
-            "elapsed_s": round(now_s - self._started_s, 4),
-            "tokens_per_s": round(tokens / (now_s - self._last_s), 1),
-        }
-        _append(self._timings, msgspec.json.encode(row) + b"\n")
+        elapsed_s, tokens_per_s = now_s - self._started_s, tokens / (now_s - self._last_s)
+        mfu, hardware = (None, None) if work is None else work.shares(tokens_per_s)
+        timing = StepTiming(
+            step=step,
+            elapsed_s=round(elapsed_s, 4),
+            tokens_per_s=round(tokens_per_s, 1),
+            mfu=None if mfu is None else round(mfu, 6),
+            hardware_utilisation=None if hardware is None else round(hardware, 6),
+            memory_bytes=memory_bytes,
+            eta_s=None if steps is None else round(elapsed_s / (step - self._first_step) * (steps - step), 1),
+        )
+        _append(self._timings, msgspec.json.encode(timing) + b"\n")
         self._last_s = now_s
+        return timing
 
     def restart_clock(self) -> None:
         """The time since the last row, spent on validation or a checkpoint, does not count for the next step."""

@@ -15,11 +15,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn import functional
 
 from pile_toolkit.core.seeds import keyed
-from trainer.attention import Attention, Rotary, rotary_table
-from trainer.loss import next_token_loss
+from trainer.attention import Attention, Rotary, document_mask, rotary_table
+from trainer.loss import next_token_loss, token_losses
 
 if TYPE_CHECKING:
     from trainer.config import ModelConfig
+
+
+NORMAL_STD = 0.02
 
 
 class FeedForward(nn.Module):
@@ -45,12 +48,21 @@ class Block(nn.Module):
         self.ln2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = FeedForward(config)
 
-    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
-        return x + self.attention(self.ln1(x), rotary) + self.mlp(self.ln2(x))
+    def forward(self, x: Tensor, rotary: Rotary, mask: Tensor | None = None) -> Tensor:
+        return self.compute(x, rotary, mask)
+
+    def compute(self, x: Tensor, rotary: Rotary, mask: Tensor | None) -> Tensor:
+        """What is recomputed or compiled where that is asked for (trainer/activations.py)."""
+        return x + self.attention(self.ln1(x), rotary, mask) + self.mlp(self.ln2(x))
 
 
 class GPTNeoX(nn.Module):
-    """The whole model; `blocks` is keyed by layer number, so that a pipeline stage keeps the names of its layers."""
+    """The whole model; `blocks` is keyed by layer number, so that a pipeline stage keeps the names of its layers.
+
+    `reset_at` is the id after which attention begins anew, None where it reaches back to the sample's first token.
+    """
+
+    reset_at: int | None = None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -60,14 +72,24 @@ class GPTNeoX(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.head = nn.Linear(config.hidden_size, config.padded_vocab_size, bias=False)
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Logits, or with `targets`, the next tokens, their mean loss: here, where sharded weights of the head are."""
+    def forward(
+        self, ids: Tensor, targets: Tensor | None = None, *, scale: float = 1.0, per_token: bool = False
+    ) -> Tensor:
+        """Logits; with `targets`, the next tokens, their mean loss x `scale`, or without gradient that of each.
+
+        Losses are computed here because here the sharded weights of the head are together.
+        """
         x = self.embed(ids)
         rotary = rotary_table(self.config, ids.shape[1], device=x.device, dtype=x.dtype)
+        mask = None if self.reset_at is None else document_mask(ids, self.reset_at)
         for block in self.blocks.values():
-            x = block(x, rotary)
+            x = block(x, rotary, mask)
         x = self.norm(x)
-        return self.head(x) if targets is None else next_token_loss(x, self.head.weight, targets)
+        if targets is None:
+            return self.head(x)
+        if per_token:
+            return token_losses(x, self.head.weight, targets)
+        return next_token_loss(x, self.head.weight, targets, scale=scale)
 
 
 def build_on_meta(config: ModelConfig) -> GPTNeoX:
@@ -82,13 +104,19 @@ def parameter_count(config: ModelConfig) -> int:
 
 
 def initial_std(config: ModelConfig, name: str) -> float:
-    """Standard deviation of a weight matrix: wang_init for the two that write to the residual stream, else small_init.
+    """Standard deviation of a weight matrix, by the method for the two that write to the residual stream or the other.
 
-    small_init: Nguyen and Salazar 2019, sqrt(2 / 5h); wang_init: Wang and Komatsuzaki 2021, 2 / (L sqrt(h)).
+    small_init: Nguyen and Salazar 2019, sqrt(2 / 5h); wang_init: Wang and Komatsuzaki 2021, 2 / (L sqrt(h)); normal and
+    scaled_normal: GPT-2's 0.02 and 0.02 / sqrt(2L), which gpt-neox takes where its configuration names no method.
     """
-    if name.endswith(("attention.out.weight", "mlp.down.weight")):
-        return 2.0 / (config.layers * math.sqrt(config.hidden_size))
-    return math.sqrt(2.0 / (5.0 * config.hidden_size))
+    to_residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
+    method = config.output_layer_init_method if to_residual else config.init_method
+    return {
+        "small_init": math.sqrt(2.0 / (5.0 * config.hidden_size)),
+        "wang_init": 2.0 / (config.layers * math.sqrt(config.hidden_size)),
+        "normal": NORMAL_STD,
+        "scaled_normal": NORMAL_STD / math.sqrt(2.0 * config.layers),
+    }[method]
 
 
 @torch.no_grad()

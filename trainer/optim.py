@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def learning_rate(config: OptimizerConfig, *, update: int, steps: int) -> float:
     """The rate of update number `update` (from 1) out of `steps`, by gpt-neox's counting.
 
-    Update k uses it = k - 1, and the warm-up factor is max(1, it) / warm-up: the first two updates share one rate.
+    Update k uses it = k - 1, and the warm-up factor is max(1, it) / warm-up: the first two updates share one rate. A
+    step that fp16 skips is no update: it takes its data, and leaves the rate where it was.
     The warm-up length is not rounded to whole steps there, nor here; below one step there is none.
     """
     iteration = min(update - 1, steps)
@@ -50,6 +51,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """The rate of the next update, for all parameters."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def unscale_gradients(parameters: Iterable[Tensor], scale: float) -> None:
+    """Takes the loss scale out of the gradients again; they are float32 by now."""
+    for parameter in parameters if scale != 1.0 else ():
+        if parameter.grad is not None:
+            parameter.grad.mul_(1.0 / scale)
 
 
 def clip_gradients(parameters: Iterable[Tensor], limit: float | None) -> float:

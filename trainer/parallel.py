@@ -7,33 +7,42 @@ from typing import TYPE_CHECKING
 import torch
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
+from trainer.activations import compile_blocks, recompute_activations
 from trainer.model import build_on_meta
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-    from trainer.config import ModelConfig
+    from trainer.config import Recipe
     from trainer.distributed import World
     from trainer.model import GPTNeoX
 
 
-def shard_model(model: GPTNeoX, mesh: DeviceMesh, *, precision: str) -> None:
-    """Shards each block on its own, then what is left; parameters stay float32, bf16 is for computing only.
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-    Gradients are summed in float32, so that their mean does not lose digits with the number of ranks.
+
+def shard_model(model: GPTNeoX, mesh: DeviceMesh, *, precision: str) -> None:
+    """Shards each block on its own, then what is left; parameters stay float32, half precisions are for computing only.
+
+    Gradients are summed in float32, over micro-batches and ranks, so that no digits are lost with their number.
     """
     policy = MixedPrecisionPolicy()
-    if precision == "bf16":
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    if precision in HALF:
+        policy = MixedPrecisionPolicy(param_dtype=HALF[precision], reduce_dtype=torch.float32)
     for block in model.blocks.values():
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
 
 
-def build_sharded(config: ModelConfig, world: World, *, precision: str) -> GPTNeoX:
+def build_sharded(recipe: Recipe, world: World) -> GPTNeoX:
     """The model sharded over the world, its values not yet set."""
-    model = build_on_meta(config)
-    shard_model(model, world.mesh, precision=precision)
+    train = recipe.train
+    model = build_on_meta(recipe.model)
+    model.reset_at = recipe.attention.eod_id if recipe.attention.reset_at_eod else None
+    recompute_activations(model, train.activation_checkpointing)
+    if train.compile:
+        compile_blocks(model)
+    shard_model(model, world.mesh, precision=train.precision)
     model.to_empty(device=world.device)
     return model
 

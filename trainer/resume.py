@@ -59,7 +59,7 @@ def _damage_on_any_rank(checkpoint: Checkpoint, world: World) -> str | None:
 
 
 def _metrics_match(run: Path, checkpoint: Checkpoint, world: World) -> bool:
-    return world.first_says(lambda: metrics_hash(run, step=checkpoint.step)) == checkpoint.metrics
+    return world.first_says(lambda: metrics_hash(run, step=checkpoint.step)) == checkpoint.progress.metrics
 
 
 def write_recipe(run: Path, checkpoint: Checkpoint | None, recipe: Recipe) -> None:

@@ -10,47 +10,47 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
 
-from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.files import remove
 from pile_toolkit.core.lease import hold_root
 from shards.phases import PHASES
 from trainer.checkpoint import (
     CHECKPOINTS,
     find_checkpoints,
-    keep_last,
     load_checkpoint,
     prepare_optimizer,
-    save_checkpoint,
+    remove_old,
     training_state,
 )
+from trainer.checkpoint_writer import CheckpointWriter
 from trainer.config import resolved
-from trainer.data import BatchPlan, HeldOut, Samples, load_batch, offered_phase, open_held_out, open_phases
+from trainer.data import BatchPlan, offered_phase, open_phases
 from trainer.distributed import World, choose_device, deterministic_algorithms, join_world
-from trainer.evaluate import validate
+from trainer.loss_scale import first_scale
 from trainer.metrics import (
     METRICS,
     TIMINGS,
     MetricsLog,
     StepMetrics,
+    StepTiming,
     median_tokens_per_s,
     read_rows,
 )
-from trainer.model import GPTNeoX, initialize, parameter_count
-from trainer.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
-from trainer.parallel import accumulate, build_sharded, reshard
-from trainer.phases import data_at, settle_phases
+from trainer.model import initialize, parameter_count
+from trainer.optim import build_optimizer
+from trainer.parallel import build_sharded
+from trainer.phases import settle_phases
 from trainer.resume import write_recipe
+from trainer.track import TENSORBOARD, Trackers
+from trainer.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from shards.phases import Phases
     from trainer.checkpoint import Checkpoint
@@ -80,6 +80,7 @@ def train(
     steps: int | None = None,
     resume: bool = True,
     on_step: Callable[[StepMetrics], None] | None = None,
+    on_timing: Callable[[StepTiming], None] | None = None,
     tokenizer_hash: str = "",
     new_phase: bool = False,
     cache_dir: str | Path | None = None,
@@ -89,7 +90,8 @@ def train(
 
     Continues from the newest checkpoint of `run` that is whole to the last byte, of a finished run too, whose result
     is then returned at once; `say` gets a word on each that is not. `resume=False` deletes what the run folder holds
-    and starts afresh. Under torchrun every rank calls this; `on_step` and `say` are called on the first.
+    and starts afresh. Under torchrun every rank calls this; `on_step`, `on_timing` and `say` are called on
+    the first.
 
     Other shards than those that `run` has read are refused, unless `new_phase` says that they begin a phase after its
     newest checkpoint, which the order "stateless" allows. Sample indexes are kept in `cache_dir`.
@@ -97,8 +99,9 @@ def train(
     Losses are the same to the last digit on the same number of ranks, of torch threads (OMP_NUM_THREADS, which
     torchrun sets to 1) and on the same kind of processor: sums are cut differently elsewhere.
 
-    Raises UsageError where `run` holds another training or the loss is no number, CorruptData where the shards hold
-    ids outside the vocabulary, TryAgain where another process trains this run or one of the ranks has ended.
+    Raises UsageError where `run` holds another training or the loss is no number (a file in `run` names the documents
+    then), CorruptData where the shards hold ids outside the vocabulary, TryAgain where another process trains this run
+    or one of the ranks has ended.
     """
     recipe = resolved(recipe, steps=steps, vocab_size=vocab_size)
     device = choose_device(recipe.train.device)
@@ -117,10 +120,10 @@ def train(
             write_recipe(run, checkpoint, recipe)
         if checkpoint is None or checkpoint.step < recipe.train.steps:
             job = _prepare(recipe, training, phases, checkpoint, run=run, world=world, cache_dir=cache_dir)
-            _train_from(checkpoint, job, on_step)
+            _train_from(checkpoint, job, on_step, on_timing)
         elif world.is_first:
             # One that was killed after its last step has still to tidy up.
-            keep_last(run / CHECKPOINTS, recipe.checkpoint.keep_last, newest=checkpoint.step)
+            remove_old(run / CHECKPOINTS, recipe.checkpoint, newest=checkpoint.step)
         return world.first_says(lambda: _result(run, recipe))
 
 
@@ -133,140 +136,35 @@ def _first_rank_holds(run: Path, world: World) -> Iterator[None]:
 
 def _discard(run: Path, world: World) -> None:
     if world.is_first:
-        for name in (METRICS, TIMINGS, CHECKPOINTS, PHASES):
+        for name in (METRICS, TIMINGS, CHECKPOINTS, PHASES, TENSORBOARD):
             remove(run / name)
     world.barrier()
 
 
-@dataclass(kw_only=True)
-class Training:
-    """All that one run of the loop holds."""
-
-    recipe: Recipe
-    training: dict[str, Any]
-    run: Path
-    world: World
-    model: GPTNeoX
-    optimizer: torch.optim.Optimizer
-    plan: BatchPlan
-    phases: Phases
-    samples: Samples
-    cache_dir: str | Path | None
-    log: MetricsLog | None
-    _opened: dict[str, HeldOut | None] = field(default_factory=dict)
-
-    def update(self, step: int) -> StepMetrics:
-        """One optimizer update over one global batch."""
-        config, device = self.recipe, self.world.device
-        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        for micro, numbers in enumerate(self.plan.micro_batches(step), start=1):
-            inputs, targets = load_batch(self.samples, numbers, vocab_size=_vocab_size(config))
-            accumulate(self.model, last=micro == self.plan.accumulation)
-            loss = self.model(inputs.to(device), targets.to(device)) / self.plan.accumulation
-            loss.backward()
-            loss_sum += loss.detach()
-        (loss_of_all,) = self.world.sum(loss_sum.item())
-        mean = loss_of_all / self.world.size
-        norm = clip_gradients(self.model.parameters(), config.optimizer.clip_norm)
-        self._stop_unless_finite(step, mean, norm)
-        rate = learning_rate(config.optimizer, update=step, steps=config.train.steps)
-        set_learning_rate(self.optimizer, rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        tokens = step * config.data.global_batch * config.data.sequence_length
-        return StepMetrics(step=step, loss=mean, learning_rate=rate, grad_norm=norm, tokens=tokens)
-
-    def _stop_unless_finite(self, step: int, loss: float, norm: float) -> None:
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            numbers = self.plan.samples_of(step)
-            raise UsageError(
-                f"step {step}: the loss is {loss}, the gradient norm {norm}, on samples {numbers[0]} to {numbers[-1]}; "
-                f"the last checkpoint of {self.run} is from before that step",
-                hint=self._lower_rate(),
-            )
-
-    def _lower_rate(self) -> str:
-        return f"a lower optimizer.learning_rate (now {self.recipe.optimizer.learning_rate})"
-
-    def validate(self, step: int) -> None:
-        """Writes one row on the held-out samples, where there are any."""
-        held_out = self._held_out(step)
-        if held_out is None:
-            return
-        vocab_size, micro_batch = _vocab_size(self.recipe), self.recipe.data.micro_batch
-        metrics = validate(self.model, held_out, self.world, step=step, micro_batch=micro_batch, vocab_size=vocab_size)
-        reshard(self.model)
-        if not math.isfinite(metrics.validation_loss):
-            # Before the checkpoint, which would keep these weights and push out one that is still good.
-            raise UsageError(f"step {step}: the validation loss is {metrics.validation_loss}", hint=self._lower_rate())
-        if self.log:
-            self.log.write(metrics)
-
-    def _held_out(self, step: int) -> HeldOut | None:
-        # Of the shards that the step reads: done again, a step before a phase is validated as it was the first time.
-        phase, _ = self.phases.of(self.plan.samples_of(step)[-1])
-        if phase.prefix not in self._opened:
-            batches = self.recipe.validation.batches
-            prefix = Path(phase.prefix).with_name("val")
-            opened = open_held_out(prefix, self.recipe.data, batches=batches, cache_dir=self.cache_dir)
-            self._opened[phase.prefix] = opened
-        return self._opened[phase.prefix]
-
-    def save(self, step: int) -> None:
-        """A checkpoint after `step` updates; older ones go as the recipe says."""
-        metrics = self.log.sync() if self.log else ""
-        folder = self.run / CHECKPOINTS
-        sample = step * self.recipe.data.global_batch
-        save_checkpoint(
-            folder,
-            step=step,
-            sample=sample,
-            training=self.training | data_at(self.phases, sample),
-            metrics=metrics,
-            state=training_state(self.model, self.optimizer),
-            world=self.world,
-        )
-        if self.world.is_first:
-            keep_last(folder, self.recipe.checkpoint.keep_last, newest=step)
-
-
-def _vocab_size(recipe: Recipe) -> int:
-    # `resolved` has set it; padding rows have no token.
-    return recipe.model.vocab_size or recipe.model.padded_vocab_size
-
-
-def _train_from(checkpoint: Checkpoint | None, job: Training, on_step: Callable[[StepMetrics], None] | None) -> None:
+def _train_from(
+    checkpoint: Checkpoint | None,
+    job: Training,
+    on_step: Callable[[StepMetrics], None] | None,
+    on_timing: Callable[[StepTiming], None] | None,
+) -> None:
     recipe = job.recipe
+    start = checkpoint.step if checkpoint else 0
     if checkpoint is None:
         initialize(job.model, recipe.model, seed=recipe.train.seed)
     else:
         load_checkpoint(checkpoint, training_state(job.model, job.optimizer), world=job.world)
-    start = checkpoint.step if checkpoint else 0
     try:
-        if start == 0 and recipe.checkpoint.initial:
+        if start == 0 and recipe.checkpoint.is_due(0, last=recipe.train.steps):
             job.save(0)
         for step in range(start + 1, recipe.train.steps + 1):
-            _one_step(job, step, on_step)
+            job.step(step, on_step, on_timing)
+        job.writer.wait()
     finally:
+        job.writer.close()
         if job.log:
             job.log.close()
-
-
-def _one_step(job: Training, step: int, on_step: Callable[[StepMetrics], None] | None) -> None:
-    recipe = job.recipe
-    if job.log:
-        job.log.restart_clock()
-    metrics = job.update(step)
-    if job.log:
-        job.log.write(metrics)
-        job.log.write_timing(step, tokens=recipe.data.global_batch * recipe.data.sequence_length)
-        if on_step:
-            on_step(metrics)
-    last = step == recipe.train.steps
-    if last or step % recipe.validation.interval == 0:
-        job.validate(step)
-    if last or step % recipe.checkpoint.interval == 0:
-        job.save(step)
+        if job.trackers:
+            job.trackers.close()
 
 
 def _prepare(
@@ -279,16 +177,20 @@ def _prepare(
     world: World,
     cache_dir: str | Path | None,
 ) -> Training:
-    start = checkpoint.step if checkpoint else 0
+    start, progress = (checkpoint.step, checkpoint.progress) if checkpoint else (0, None)
+    updates = progress.updates if progress else 0
     plan = BatchPlan(
         global_batch=recipe.data.global_batch,
         micro_batch=recipe.data.micro_batch,
         rank=world.rank,
         ranks=world.size,
     )
-    model = build_sharded(recipe.model, world, precision=recipe.train.precision)
+    loss_scale = progress.loss_scale if progress else None
+    if recipe.train.precision == "fp16" and loss_scale is None:
+        loss_scale = first_scale(recipe.loss_scale)
+    model = build_sharded(recipe, world)
     optimizer = build_optimizer(model, recipe.optimizer)
-    prepare_optimizer(model, optimizer, updates=start)
+    prepare_optimizer(model, optimizer, updates=updates)
     return Training(
         recipe=recipe,
         training=training,
@@ -300,7 +202,11 @@ def _prepare(
         phases=phases,
         samples=open_phases(phases, samples=recipe.train.steps * recipe.data.global_batch, cache_dir=cache_dir),
         cache_dir=cache_dir,
+        writer=CheckpointWriter(run / CHECKPOINTS, recipe.checkpoint, world),
+        updates=updates,
+        loss_scale=loss_scale,
         log=MetricsLog(run, step=start) if world.is_first else None,
+        trackers=Trackers(run, recipe, step=start) if world.is_first else None,
     )
 
 

@@ -11,23 +11,36 @@ import torch
 from pile_toolkit.core.errors import CorruptData, OutOfSpace, UsageError
 from trainer.checkpoint import (
     FORMAT,
+    Progress,
     damage,
     find_checkpoints,
-    keep_last,
     load_checkpoint,
     prepare_optimizer,
     read_checkpoint,
+    remove_old,
     save_checkpoint,
     training_state,
     written_checkpoints,
 )
-from trainer.config import ModelConfig, OptimizerConfig
+from trainer.config import CheckpointConfig, OptimizerConfig, load_recipe
 from trainer.distributed import join_world
+from trainer.loss_scale import LossScale
 from trainer.model import initialize
 from trainer.optim import build_optimizer
 from trainer.parallel import build_sharded
 
-SHAPE = ModelConfig(layers=1, hidden_size=32, heads=2, feed_forward_size=64, vocab_size=100)
+RECIPE = load_recipe(
+    "debug",
+    {
+        "model.layers": 1,
+        "model.hidden_size": 32,
+        "model.heads": 2,
+        "model.feed_forward_size": 64,
+        "model.vocab_size": 100,
+    },
+)
+SHAPE = RECIPE.model
+SCALE = LossScale(scale=4096.0, passes=1, steps=2, last_overflow=0)
 
 
 @pytest.fixture
@@ -38,7 +51,7 @@ def world():
 
 def trained(world, *, seed: int):
     """Model and optimizer after two updates on random gradients."""
-    model = build_sharded(SHAPE, world, precision="fp32")
+    model = build_sharded(RECIPE, world)
     initialize(model, SHAPE, seed=seed)
     optimizer = build_optimizer(model, OptimizerConfig(learning_rate=1e-2, min_learning_rate=0))
     prepare_optimizer(model, optimizer, updates=0)
@@ -50,9 +63,13 @@ def trained(world, *, seed: int):
     return model, optimizer
 
 
+def progress(step: int) -> Progress:
+    return Progress(step=step, sample=step * 8, metrics="abc", updates=step - 1, loss_scale=SCALE)
+
+
 def save(folder, world, step: int, *, seed: int = 1):
     state = training_state(*trained(world, seed=seed))
-    save_checkpoint(folder, step=step, sample=step * 8, training={"a": 1}, metrics="abc", state=state, world=world)
+    save_checkpoint(folder, progress(step), training={"a": 1}, state=state, world=world)
     return {name: tensor.full_tensor().clone() for name, tensor in state.items()}
 
 
@@ -64,7 +81,8 @@ def test_every_parameter_and_moment_comes_back_and_continues_alike(tmp_path, wor
     state = training_state(model, optimizer)
     (checkpoint,) = find_checkpoints(tmp_path)
     load_checkpoint(checkpoint, state, world=world)
-    assert (checkpoint.step, checkpoint.sample, checkpoint.training, checkpoint.metrics) == (2, 16, {"a": 1}, "abc")
+    assert (checkpoint.step, checkpoint.sample, checkpoint.training) == (2, 16, {"a": 1})
+    assert checkpoint.progress == progress(2)
     for name, tensor in state.items():
         assert torch.equal(tensor.full_tensor(), expected[name]), name
     # The third update of the restored optimizer is that of the original.
@@ -94,7 +112,7 @@ def test_what_was_cut_off_in_writing_is_never_taken(tmp_path, world):
     assert [one.step for one in find_checkpoints(tmp_path)] == [1]
     assert "were written" in damage(read_checkpoint(tmp_path / "step-00000003"))
     assert read_checkpoint(tmp_path / "step-00000002") is None
-    keep_last(tmp_path, 1, newest=3)
+    remove_old(tmp_path, CheckpointConfig(keep_last=1), newest=3)
     # Step 5, like step 2, is what a removal that was cut off has left.
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
@@ -145,10 +163,10 @@ def test_a_damaged_checkpoint_ahead_does_not_push_out_those_that_training_went_b
     flip_a_byte(next((tmp_path / "step-00000015").glob("*.safetensors")))
     for step in (12, 14):
         save(tmp_path, world, step)
-        keep_last(tmp_path, 1, newest=step)
+        remove_old(tmp_path, CheckpointConfig(keep_last=1), newest=step)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000014", "step-00000015"]
     save(tmp_path, world, 15)
-    keep_last(tmp_path, 1, newest=15)
+    remove_old(tmp_path, CheckpointConfig(keep_last=1), newest=15)
     (checkpoint,) = find_checkpoints(tmp_path)
     assert (checkpoint.step, damage(checkpoint)) == (15, None)
 
@@ -171,9 +189,9 @@ def test_a_full_disk_is_named_and_the_half_checkpoint_goes(tmp_path, world):
 def test_only_the_newest_are_kept(tmp_path, world):
     for step in (1, 2, 3, 10):
         save(tmp_path, world, step)
-    keep_last(tmp_path, None, newest=10)
+    remove_old(tmp_path, CheckpointConfig(keep_last=None), newest=10)
     assert [one.step for one in find_checkpoints(tmp_path)] == [1, 2, 3, 10]
-    keep_last(tmp_path, 2, newest=10)
+    remove_old(tmp_path, CheckpointConfig(keep_last=2), newest=10)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000010"]
 
 

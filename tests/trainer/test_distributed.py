@@ -24,6 +24,7 @@ def test_one_process_is_a_world_of_its_own_and_leaves_nothing_behind():
         assert (world.rank, world.size, world.is_first, world.mesh.size()) == (0, 1, True, 1)
         assert world.sum(1.5, 2.0) == [1.5, 2.0]
         world.barrier()
+        world.apart().barrier()
         listening = [c for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN]
         assert {c.laddr.ip for c in listening} <= {"127.0.0.1", "::1"}
     assert not dist.is_initialized()
