@@ -7,10 +7,14 @@ gathers a block's weights around the whole of it, is not recomputed or traced.
 from __future__ import annotations
 
 import functools
+import os
+import shutil
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from pile_toolkit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +56,16 @@ def compile_blocks(model: GPTNeoX) -> None:
     """Compiles what each block computes; all blocks share one compilation, being of one shape."""
     for block in _blocks(model):
         block.compute = torch.compile(block.compute, fullgraph=True)  # type: ignore[method-assign]
+
+
+def refuse_what_does_not_compile(device: torch.device, precision: str) -> None:
+    """Raises UsageError where torch.compile could only fail, in the middle of the first step and at length."""
+    hint = "train.compile=false"
+    if device.type == "cpu" and precision != "fp32":
+        # torch 2.13 writes C++ for AVX-512 that declares a bf16 vector twice.
+        raise UsageError(f"torch does not compile {precision} blocks for processors", hint=hint)
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "c++", "clang++"))):
+        raise UsageError("train.compile needs a C++ compiler, and there is none", hint=hint)
 
 
 def _blocks(model: GPTNeoX) -> Iterable[Block]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-from trainer.activations import compile_blocks, recompute_activations
+from trainer.activations import compile_blocks, recompute_activations, refuse_what_does_not_compile
 from trainer.model import build_on_meta
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def build_sharded(recipe: Recipe, world: World) -> GPTNeoX:
     model.reset_at = recipe.attention.eod_id if recipe.attention.reset_at_eod else None
     recompute_activations(model, train.activation_checkpointing)
     if train.compile:
+        refuse_what_does_not_compile(world.device, train.precision)
         compile_blocks(model)
     shard_model(model, world.mesh, precision=train.precision)
     model.to_empty(device=world.device)

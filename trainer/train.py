@@ -119,7 +119,7 @@ def train(
         if world.is_first:
             write_recipe(run, checkpoint, recipe)
         if checkpoint is None or checkpoint.step < recipe.train.steps:
-            job = _prepare(recipe, training, phases, checkpoint, run=run, world=world, cache_dir=cache_dir)
+            job = prepare(recipe, training, phases, checkpoint, run=run, world=world, cache_dir=cache_dir)
             _train_from(checkpoint, job, on_step, on_timing)
         elif world.is_first:
             # One that was killed after its last step has still to tidy up.
@@ -167,7 +167,7 @@ def _train_from(
             job.trackers.close()
 
 
-def _prepare(
+def prepare(
     recipe: Recipe,
     training: dict[str, Any],
     phases: Phases,
@@ -177,6 +177,7 @@ def _prepare(
     world: World,
     cache_dir: str | Path | None,
 ) -> Training:
+    """A training that can go on after `checkpoint`: everything but its weights."""
     start, progress = (checkpoint.step, checkpoint.progress) if checkpoint else (0, None)
     updates = progress.updates if progress else 0
     plan = BatchPlan(

@@ -17,15 +17,28 @@ NEOX_20B = {"layers": 44, "hidden_size": 6144, "heads": 64, "feed_forward_size":
 SMALL = {"layers": 3, "hidden_size": 64, "heads": 4, "feed_forward_size": 256, "vocab_size": 500}
 
 
-def test_the_20b_shape_has_the_published_number_of_parameters():
-    # Padded to a multiple of 128 x 2 for its tensor parallelism.
-    assert parameter_count(ModelConfig(**NEOX_20B, vocab_multiple=256)) == 20_554_567_680
+# All parameters, and those that are neither embedding nor head: as in the paper for the 20B, for the others as in
+# the model cards of the Pythias ("Total Params", "Non-Embedding Params").
+PUBLISHED = {
+    "gpt-neox-20b": (20_554_567_680, 19_934_859_264),
+    "gpt-neox-20b-bf16": (20_554_567_680, 19_934_859_264),
+    "pythia-14m": (14_067_712, 1_189_888),
+    "pythia-70m": (70_426_624, 18_915_328),
+    "pythia-160m": (162_322_944, 85_056_000),
+    "pythia-410m": (405_334_016, 302_311_424),
+    "pythia-1b": (1_011_781_632, 805_736_448),
+    "pythia-1.4b": (1_414_647_808, 1_208_602_624),
+    "pythia-2.8b": (2_775_208_960, 2_517_652_480),
+    "pythia-6.9b": (6_857_302_016, 6_444_163_072),
+    "pythia-12b": (11_846_072_320, 11_327_027_200),
+}
 
 
-def test_pythia_14m_has_the_published_number_of_parameters():
-    # 14,067,712, of which 1,189,888 are neither embedding nor head (EleutherAI/pythia, README).
-    model = load_recipe("pythia-14m", {"model.vocab_size": 50_277}).model
-    assert parameter_count(model) == 14_067_712
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_has_the_published_number_of_parameters(name):
+    model = load_recipe(name, {"model.vocab_size": 50_277}).model
+    outside = 2 * model.padded_vocab_size * model.hidden_size
+    assert (parameter_count(model), parameter_count(model) - outside) == PUBLISHED[name]
 
 
 @settings(deadline=None, max_examples=20)
@@ -43,22 +56,33 @@ def built(seed: int = 1234, **changes) -> GPTNeoX:
     return model
 
 
-def test_initial_weights_have_the_published_statistics():
+@pytest.mark.parametrize(
+    ("methods", "others", "to_residual"),
+    [
+        (("small_init", "wang_init"), (2 / (5 * 128)) ** 0.5, 2 / (2 * 128**0.5)),
+        (("normal", "scaled_normal"), 0.02, 0.02 / (2 * 2) ** 0.5),
+    ],
+)
+def test_initial_weights_have_the_published_statistics(methods, others, to_residual):
     config = ModelConfig(**NEOX_20B)
     assert initial_std(config, "blocks.7.attention.qkv.weight") == pytest.approx(0.0080687, rel=1e-4)
     assert initial_std(config, "blocks.7.mlp.down.weight") == pytest.approx(0.00057990, rel=1e-4)
-    model = built(hidden_size=128, feed_forward_size=512, layers=2)
-    small, wang = (2 / (5 * 128)) ** 0.5, 2 / (2 * 128**0.5)
+    chosen = {"init_method": methods[0], "output_layer_init_method": methods[1]}
+    model = built(hidden_size=128, feed_forward_size=512, layers=2, **chosen)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
             one = name.endswith(("ln1.weight", "ln2.weight", "norm.weight"))
             assert torch.equal(parameter, torch.full_like(parameter, float(one))), name
             continue
-        expected = wang if name.endswith(("attention.out.weight", "mlp.down.weight")) else small
+        expected = to_residual if name.endswith(("attention.out.weight", "mlp.down.weight")) else others
         # The standard error of a standard deviation over n draws is sigma / sqrt(2n), of a mean sigma / sqrt(n).
         draws = parameter.numel()
         assert abs(parameter.std().item() - expected) < 5 * expected / (2 * draws) ** 0.5, name
         assert abs(parameter.mean().item()) < 5 * expected / draws**0.5, name
+        # Normal, not uniform: 0.27% lie beyond three standard deviations, 4.55% beyond two.
+        for width, share in ((2, 0.0455), (3, 0.0027)):
+            beyond = (parameter.abs() > width * expected).double().mean().item()
+            assert abs(beyond - share) < 5 * (share / draws) ** 0.5, name
 
 
 def test_an_initial_weight_depends_on_seed_and_name_only():
