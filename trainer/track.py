@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from trainer.config import Recipe
 
-TENSORBOARD = "tensorboard"
+TENSORBOARD, WANDB = "tensorboard", "wandb"
 _HINT = "pip install 'pile-toolkit[track]'"
 
 

@@ -45,7 +45,7 @@ from trainer.optim import build_optimizer
 from trainer.parallel import build_sharded
 from trainer.phases import settle_phases
 from trainer.resume import write_recipe
-from trainer.track import TENSORBOARD, Trackers
+from trainer.track import TENSORBOARD, WANDB, Trackers
 from trainer.training import Training
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _first_rank_holds(run: Path, world: World) -> Iterator[None]:
 
 def _discard(run: Path, world: World) -> None:
     if world.is_first:
-        for name in (METRICS, TIMINGS, CHECKPOINTS, PHASES, TENSORBOARD):
+        for name in (METRICS, TIMINGS, CHECKPOINTS, PHASES, TENSORBOARD, WANDB):
             remove(run / name)
     world.barrier()
 
