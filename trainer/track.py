@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,11 +19,19 @@ TENSORBOARD, WANDB = "tensorboard", "wandb"
 _HINT = "pip install 'pile-toolkit[track]'"
 
 
+def refuse_missing(recipe: Recipe) -> None:
+    """Raises UsageError where a library that the recipe asks for is not installed."""
+    asked = {"tensorboard": recipe.track.tensorboard, "wandb": recipe.track.wandb_project is not None}
+    for name, wanted in asked.items():
+        if wanted and importlib.util.find_spec(name) is None:
+            raise UsageError(f"the recipe's [track] asks for {name}, which is not installed", hint=_HINT)
+
+
 class Trackers:
     """Nothing where the recipe names none. A resumed run goes on in the records of the one before."""
 
     def __init__(self, run: Path, recipe: Recipe, *, step: int) -> None:
-        """After `step` steps. Raises UsageError where a library that the recipe asks for is not installed."""
+        """After `step` steps, of a recipe that `refuse_missing` let pass."""
         self._board = _tensorboard(run, step) if recipe.track.tensorboard else None
         project = recipe.track.wandb_project
         self._wandb = _wandb(run, recipe, project) if project is not None else None
@@ -58,18 +67,14 @@ def _numbers(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
 
 
 def _tensorboard(run: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError("track.tensorboard is on, but tensorboard is not installed", hint=_HINT) from error
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(run / TENSORBOARD), purge_step=step + 1)
 
 
 def _wandb(run: Path, recipe: Recipe, project: str) -> Any:
-    try:
-        import wandb
-    except ImportError as error:
-        raise UsageError(f"track.wandb_project is {project}, but wandb is not installed", hint=_HINT) from error
+    import wandb
+
     settings = msgspec.to_builtins(recipe)
     name = run.name
     record = wandb.init(project=project, name=name, id=name, dir=str(run), config=settings, resume="allow")

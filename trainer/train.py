@@ -45,7 +45,7 @@ from trainer.optim import build_optimizer
 from trainer.parallel import build_sharded
 from trainer.phases import settle_phases
 from trainer.resume import write_recipe
-from trainer.track import TENSORBOARD, WANDB, Trackers
+from trainer.track import TENSORBOARD, WANDB, Trackers, refuse_missing
 from trainer.training import Training
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def train(
     recipe = resolved(recipe, steps=steps, vocab_size=vocab_size)
     device = choose_device(recipe.train.device)
     with join_world(device) as world, deterministic_algorithms(device), _first_rank_holds(run, world):
+        world.first_says(lambda: refuse_missing(recipe))
         if not resume:
             _discard(run, world)
         offered = world.first_says(lambda: offered_phase(shards / "train", recipe.data, steps=recipe.train.steps))

@@ -102,7 +102,7 @@ def test_a_tracker_that_is_not_installed_is_named_before_the_first_step(tiny_rec
     for name, settings in (("tensorboard", {"track.tensorboard": True}), ("wandb", {"track.wandb_project": "p"})):
         if importlib.util.find_spec(name) is not None:
             continue
-        with pytest.raises(UsageError, match=f"{name} is not installed") as error:
+        with pytest.raises(UsageError, match=f"asks for {name}, which is not installed") as error:
             train(tiny_recipe(settings), shards=token_shards, run=tmp_path, vocab_size=300)
         assert "pile-toolkit[track]" in error.value.hint
 
