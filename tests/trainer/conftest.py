@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from shards.provenance import write_provenance
 from trainer.config import Recipe, load_recipe
 
 VOCAB_SIZE = 300
@@ -32,6 +33,12 @@ TINY = {
     "validation.interval": 10,
     "validation.batches": 2,
 }
+
+
+# Component of each document: the third one is trained on and not held out.
+OWNERS = {"train": [0, 0, 1, 2] * 50, "val": [0, 1, 1, 0] * 3}
+BYTES = {0: 4.0, 1: 2.5, 2: 6.0}
+NAMES = ["arxiv", "github", "books3"]
 
 
 def write_tokens(prefix: Path, documents: list[np.ndarray]) -> None:
@@ -72,6 +79,26 @@ def token_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     write_tokens(folder / "train", learnable_documents(1, 200))
     write_tokens(folder / "val", learnable_documents(2, 12))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def told_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same ids with their provenance: documents of three components, with other bytes a token each."""
+    folder = tmp_path_factory.mktemp("told")
+    for seed, (split, owners) in enumerate(OWNERS.items(), start=1):
+        documents = learnable_documents(seed, len(owners))
+        write_tokens(folder / split, documents)
+        write_provenance(
+            folder / f"{split}.docs.arrow",
+            component=owners,
+            file=[0] * len(owners),
+            line=range(1, len(owners) + 1),
+            copy=[0] * len(owners),
+            bytes=[round(BYTES[owner] * len(ids)) for owner, ids in zip(owners, documents, strict=True)],
+            components=NAMES,
+            files={name: ["00.jsonl.zst"] for name in NAMES},
+        )
     return folder
 
 

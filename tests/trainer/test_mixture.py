@@ -13,8 +13,7 @@ from torch.nn import functional
 
 from pile_toolkit.core.errors import UsageError
 from shards.dataset import TokenDataset
-from shards.provenance import write_provenance
-from tests.trainer.conftest import VOCAB_SIZE, learnable_documents, write_tokens
+from tests.trainer.conftest import BYTES, NAMES, OWNERS, VOCAB_SIZE, learnable_documents, write_tokens
 from trainer.convert import load_model
 from trainer.data import open_held_out, open_training_samples
 from trainer.metrics import METRICS, read_rows
@@ -22,31 +21,6 @@ from trainer.train import train
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Component of each document: the third one is trained on and not held out.
-OWNERS = {"train": [0, 0, 1, 2] * 50, "val": [0, 1, 1, 0] * 3}
-BYTES = {0: 4.0, 1: 2.5, 2: 6.0}
-NAMES = ["arxiv", "github", "books3"]
-
-
-@pytest.fixture(scope="module")
-def told_shards(tmp_path_factory) -> Path:
-    """Shards whose documents are of three components, with other bytes a token each."""
-    folder = tmp_path_factory.mktemp("told")
-    for seed, (split, owners) in enumerate(OWNERS.items(), start=1):
-        documents = learnable_documents(seed, len(owners))
-        write_tokens(folder / split, documents)
-        write_provenance(
-            folder / f"{split}.docs.arrow",
-            component=owners,
-            file=[0] * len(owners),
-            line=range(1, len(owners) + 1),
-            copy=[0] * len(owners),
-            bytes=[round(BYTES[owner] * len(ids)) for owner, ids in zip(owners, documents, strict=True)],
-            components=NAMES,
-            files={name: ["00.jsonl.zst"] for name in NAMES},
-        )
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -106,18 +80,6 @@ def test_losses_by_component_and_of_the_mixture_are_those_summed_by_hand(told_sh
     assert row["mixture_loss"] != pytest.approx(row["validation_loss"], rel=1e-6)
     bytes_per_token = sum(weights[name] * per_token[name] for name in per_token)
     assert row["mixture_bits_per_byte"] == pytest.approx(mixed / math.log(2) / bytes_per_token, rel=1e-9)
-
-
-def test_two_processes_measure_the_components_of_one(told_shards, run, train_processes, tmp_path):
-    train_processes(tmp_path / "two", ranks=2, overrides={"validation.interval": 20}, shards=told_shards)
-    one, two = (
-        next(row for row in reversed(read_rows(folder / METRICS)) if "validation_loss" in row)
-        for folder in (run, tmp_path / "two")
-    )
-    assert two["mixture_loss"] == pytest.approx(one["mixture_loss"], rel=1e-4)
-    for name, found in one["components"].items():
-        assert two["components"][name]["tokens"] == found["tokens"]
-        assert two["components"][name]["loss"] == pytest.approx(found["loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("order", ["neox", "stateless"])

@@ -52,10 +52,10 @@ def undisturbed(tmp_path_factory, train_processes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def on_two_processes(tmp_path_factory, train_processes) -> Path:
-    """The same training under torchrun with two processes, all checkpoints kept."""
+def on_two_processes(tmp_path_factory, train_processes, told_shards) -> Path:
+    """The same training under torchrun with two processes, all checkpoints kept; its shards say their documents."""
     run = tmp_path_factory.mktemp("two") / "run"
-    train_processes(run, ranks=2, overrides={"checkpoint.keep_last": 100})
+    train_processes(run, ranks=2, overrides={"checkpoint.keep_last": 100}, shards=told_shards)
     return run
 
 
@@ -101,6 +101,19 @@ def test_two_processes_give_the_losses_of_one(undisturbed, on_two_processes):
         for run in (on_two_processes, undisturbed)
     ]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def test_two_processes_measure_the_components_of_one(on_two_processes, tiny_recipe, told_shards, tmp_path):
+    trained(tiny_recipe(), told_shards, tmp_path / "one")
+    one, two = (
+        [row for row in read_rows(run / METRICS) if "components" in row] for run in (tmp_path / "one", on_two_processes)
+    )
+    assert len(one) == len(two) == 2
+    for mine, theirs in zip(one, two, strict=True):
+        assert theirs["mixture_loss"] == pytest.approx(mine["mixture_loss"], rel=1e-4)
+        for name, found in mine["components"].items():
+            assert theirs["components"][name]["tokens"] == found["tokens"]
+            assert theirs["components"][name]["loss"] == pytest.approx(found["loss"], rel=1e-4)
 
 
 def test_one_process_continues_what_two_began(undisturbed, on_two_processes, tiny_recipe, token_shards, tmp_path):
