@@ -30,6 +30,7 @@ campaign: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m tests.tokenizer.corpora
 	$(VENV)/bin/python -m tests.tokenizer.proof
 	$(VENV)/bin/python -m tests.shards.exchange_libraries
+	$(VENV)/bin/python -m tests.trainer.compiled
 	$(VENV)/bin/python -m tests.faults.campaign $(CAMPAIGN_OPTIONS) --out docs/reliability.md
 
 lint: $(VENV)/.installed-dev

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from pile_toolkit.core.manifest import Manifest, OutputFile
     from shards.stage import ShardsResult
     from trainer.config import Recipe
-    from trainer.metrics import StepMetrics
+    from trainer.metrics import StepMetrics, StepTiming
     from trainer.train import TrainResult
 
-TRAIN_FORMAT = 3
+TRAIN_FORMAT = 4
 
 
 class TrainStageResult(StageResult, frozen=True, kw_only=True):
@@ -187,13 +187,18 @@ def _train(
     # torch takes seconds to import: not before there is something to train.
     from trainer.train import train as train_run
 
-    done = 0
+    done, loss = 0, 0.0
     with reporter.progress(f"train {folder.name}", total=options["steps"], unit="steps") as advance:
 
         def on_step(metrics: StepMetrics) -> None:
+            nonlocal loss
+            loss = metrics.loss
+
+        def on_timing(timing: StepTiming) -> None:
             nonlocal done
-            advance(metrics.step - done, note=f"loss {metrics.loss:.4f}")  # The first of a continued run is not step 1.
-            done = metrics.step
+            # The first of a continued run is not step 1.
+            advance(timing.step - done, note=f"loss {loss:.4f}, {timing.line()}")
+            done = timing.step
 
         return train_run(
             recipe,
@@ -202,6 +207,7 @@ def _train(
             vocab_size=data.counts["vocab_size"],
             tokenizer_hash=data.counts["tokenizer"],
             on_step=on_step,
+            on_timing=on_timing,
             say=reporter.say,
             **options,
         )

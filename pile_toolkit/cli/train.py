@@ -57,7 +57,8 @@ def train(
 ) -> None:
     """Train RECIPE, a name or a TOML file, on the shards of the root; a run that was cut off continues.
 
-    Recipes that come with the package: debug, pythia-14m.
+    Recipes that come with the package: debug, gpt-neox-20b, gpt-neox-20b-bf16, pythia-1.4b, pythia-12b, pythia-14m,
+    pythia-160m, pythia-1b, pythia-2.8b, pythia-31m, pythia-410m, pythia-6.9b, pythia-70m.
 
     \b
     pile train debug --steps 100
