@@ -11,7 +11,6 @@ model_states.pt`, layers counted from the embedding, 0, and the first block, 2),
 from __future__ import annotations
 
 import errno
-import pickle
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -119,20 +118,15 @@ def _layers(folder: Path) -> dict[int, list[Mapping[str, Tensor]]]:
 def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        raise _unreadable(path, error) from error
     except OSError as error:
         # What a seek before the beginning of a short file gives; any other says nothing about the content.
         if error.errno != errno.EINVAL:
             raise
+        raise _unreadable(path, error) from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        # A hostile file can make the unpickler raise anything; its own error's module is not imported here.
         raise _unreadable(path, error) from error
 
 

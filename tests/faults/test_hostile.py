@@ -116,7 +116,7 @@ def make_checkpoint(folder, files):
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    key = StageKey(stage="checkpoint", format=2, parameters={"recipe": {"model": SHAPE}})
+    key = StageKey(stage="checkpoint", format=3, parameters={"recipe": {"model": SHAPE}})
     counts = {"step": 1, "sample": 0, "metrics": "0", "training": key.digest()}
     publish(folder, key, outputs=[describe(folder, folder / name) for name in files], counts=counts, started_at=0.0)
     return folder
