@@ -117,7 +117,7 @@ def make_checkpoint(folder, files):
     for name, content in files.items():
         (folder / name).write_bytes(content)
     key = StageKey(stage="checkpoint", format=3, parameters={"recipe": {"model": SHAPE}})
-    counts = {"step": 1, "sample": 0, "metrics": "0", "training": key.digest()}
+    counts = {"step": 1, "updates": 1, "sample": 0, "metrics": "0", "training": key.digest()}
     publish(folder, key, outputs=[describe(folder, folder / name) for name in files], counts=counts, started_at=0.0)
     return folder
 
@@ -174,8 +174,10 @@ def test_a_header_of_weights_that_lies_is_corrupt_data(tmp_path, fault):
     folder = make_checkpoint(
         tmp_path / "step-00000001", {"shard-00001-model-00001-of-00001.safetensors": HEADERS[fault]}
     )
-    with pytest.raises(CorruptData):
+    with pytest.raises(CorruptData) as refused:
         load_model(folder)
+    # Of the file, and not of a manifest that this test has made badly.
+    assert "does not say how far" not in str(refused.value)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../step-00000002/x.safetensors", "a/b.safetensors", ".."])
