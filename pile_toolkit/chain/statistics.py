@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pile_toolkit.chain.forecast import TOKENS_PER_BYTE
 from pile_toolkit.core.console import SILENT
-from pile_toolkit.core.manifest import read_manifest
+from pile_toolkit.core.errors import CorruptData
+from pile_toolkit.core.manifest import current_manifest, read_manifest
 from pipelines.stats import count_statistics
 from pipelines.stats.stage import TokenSources
 
@@ -48,17 +50,59 @@ def _token_sources(root: Path, tokenizer: str | Path | None, *, estimate_tokens:
     from shards.encoder import CarriedEncoder
 
     encoder: Any = None
-    own = root / "tokenizer" / "tokenizer.json"
-    if tokenizer is not None or (own.exists() and not estimate_tokens):
-        from tokenizer.encoder import Encoder
-
-        encoder = Encoder.load(tokenizer or own)
+    if tokenizer is not None:
+        encoder = _load(tokenizer)
+    elif not estimate_tokens:
+        encoder = _own_encoder(root)
     counted = _shards_of(root)
     if counted is not None and encoder is not None and counted.tokenizer != encoder.hash:
         # Of two tokenizers the one that was asked for; else that of the shards, whose tokens are counted already.
         counted, encoder = (None, encoder) if tokenizer is not None else (counted, None)
     carried = CarriedEncoder(encoder) if encoder is not None else None
     return TokenSources(TOKENS_PER_BYTE, counted, carried)
+
+
+def _load(path: str | Path) -> Any:
+    from tokenizer.encoder import Encoder
+
+    return Encoder.load(path)
+
+
+def _own_encoder(root: Path) -> Any:
+    """The root's own tokenizer, None where it has none."""
+    path = root / "tokenizer" / "tokenizer.json"
+    if not path.exists():
+        return None
+    known = read_manifest(path.parent)
+    if known is None or current_manifest(path.parent, known.key) is None:
+        return _load(path)
+    return _EncoderOnDemand(path, known.counts["tokenizer"])
+
+
+class _EncoderOnDemand:
+    """A tokenizer whose hash is known: read with the first text, for a hash alone would take most of the time."""
+
+    def __init__(self, path: Path, known_hash: str) -> None:
+        self._path, self.hash = path, known_hash
+
+    @cached_property
+    def _encoder(self) -> Any:
+        found = _load(self._path)
+        if found.hash != self.hash:
+            raise CorruptData(
+                f"{self._path} is the tokenizer {found.hash}, its manifest says {self.hash}",
+                hint="pile verify --repair",
+            )
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            # What pickling and copying look for must not read a file.
+            raise AttributeError(name)
+        return getattr(self._encoder, name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._encoder.__reduce_ex__(protocol)
 
 
 def _shards_of(root: Path) -> TokensOfShards | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -12,6 +14,7 @@ from pile_toolkit.chain.statistics import stats
 from pile_toolkit.chain.verify import verify
 from pile_toolkit.core.components import read_component
 from pile_toolkit.core.documents import read_documents
+from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.plan import SPLITS, iter_documents
 from pipelines.build import build
 from shards.stats import shard_stats
@@ -81,6 +84,29 @@ def test_another_tokenizer_counts_other_tokens_and_none_an_estimate(root, tmp_pa
     assert {row.tokens_from for row in guessed.groups} == {"estimate"}
     assert "tokens" not in guessed.total("components").lengths
     assert any("tokens are an estimate" in note for note in guessed.notes)
+
+
+def test_statistics_that_are_there_are_told_without_the_tokenizer_being_read(root):
+    stats(root)
+    code = (
+        "import sys; from pile_toolkit.chain.statistics import stats\n"
+        "print(stats(sys.argv[1]).up_to_date, 'tokenizer.encoder' in sys.modules)"
+    )
+    for wanted in ("True False", "False True"):
+        done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == wanted
+        # Without shards everything is encoded.
+        shutil.rmtree(root / "shards", ignore_errors=True)
+
+
+def test_a_tokenizer_that_is_not_the_one_of_its_manifest_counts_nothing(root):
+    manifest = root / "tokenizer" / "manifest.json"
+    known = json.loads(manifest.read_text())
+    known["counts"]["tokenizer"] = "0" * 32
+    manifest.write_text(json.dumps(known))
+    shutil.rmtree(root / "shards")
+    with pytest.raises(CorruptData, match="its manifest says 00000"):
+        stats(root)
 
 
 def test_damage_to_the_tables_is_named_and_repaired_with_the_same_bytes(root):
