@@ -12,6 +12,7 @@ from pile_toolkit.chain.check import check, refuse_leftovers
 from pile_toolkit.chain.config import RunConfig, load_run_config, write_resolved
 from pile_toolkit.chain.locked import FOLDERS, LockedRun
 from pile_toolkit.chain.stages import require_torch, train, write_shards
+from pile_toolkit.chain.statistics import report
 from pile_toolkit.core.console import SILENT, size
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.lease import hold_root
@@ -114,7 +115,6 @@ def _stages(
     config: RunConfig, root: Path, jobs: int, scheduler: str, reporter: Reporter
 ) -> list[tuple[str, Callable[[], Any], Callable[[Any], str]]]:
     """(name, call, one line on its result) of every stage, in order."""
-    from pile_toolkit.report.render import write_report
     from pipelines.build import build
     from pipelines.dedup import dedup
     from pipelines.download import download
@@ -149,7 +149,7 @@ def _stages(
                 _of_train,
             )
         )
-    return [*stages, ("report", lambda: write_report(root, reporter=reporter), lambda result: result.path)]
+    return [*stages, ("report", lambda: report(root, **work), lambda result: result.path)]
 
 
 def _of_download(result: Any) -> str:

@@ -1,10 +1,15 @@
-"""A root in, the statistics of its documents out: the counting stage, handed shards and a tokenizer where they are."""
+"""A root in, the statistics of its documents out: the counting stage, handed shards and a tokenizer where they are.
+
+The report of a root tells of them, and with `pile run` has them counted.
+"""
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from pile_toolkit.chain.forecast import TOKENS_PER_BYTE
 from pile_toolkit.core.console import SILENT
@@ -16,6 +21,7 @@ from pipelines.stats.stage import TokenSources
 if TYPE_CHECKING:
     from pile_toolkit.core.console import Reporter
     from pile_toolkit.core.manifest import Manifest
+    from pile_toolkit.report.render import ReportResult
     from pipelines.stats import StatisticsResult
     from pipelines.stats.lengths import Lengths
     from pipelines.stats.results import Of
@@ -44,6 +50,22 @@ def stats(
     return count_statistics(
         root, tokens=sources, of=of, languages=languages, jobs=jobs, scheduler=scheduler, reporter=reporter
     )
+
+
+def report(root: str | Path, *, jobs: int = 1, scheduler: str = "process", reporter: Reporter = SILENT) -> ReportResult:
+    """The report with the statistics of its components, which are counted where none are of this root as it is now.
+
+    Those that are, be they of another tokenizer, stay. Raises what `stats` and `write_report` raise.
+    """
+    from pile_toolkit.report.current import current_statistics
+    from pile_toolkit.report.finished import finished_stages
+    from pile_toolkit.report.render import write_report
+
+    root = Path(root)
+    if counted := current_statistics(root, finished_stages(root)) is None:
+        stats(root, jobs=jobs, scheduler=scheduler, reporter=reporter)
+    written = write_report(root, reporter=reporter)
+    return msgspec.structs.replace(written, up_to_date=written.up_to_date and not counted)
 
 
 def _token_sources(root: Path, tokenizer: str | Path | None, *, estimate_tokens: bool) -> TokenSources:

@@ -13,9 +13,9 @@ import pile_toolkit
 from pile_toolkit.core.console import size
 from pile_toolkit.core.files import write_bytes
 from pile_toolkit.report.figures import Figure
+from pile_toolkit.report.numbers import percent
 from pile_toolkit.report.page import render_page
 from pile_toolkit.report.plots import Bar, bars
-from pile_toolkit.report.render import percent
 from tokenizer.comparing.results import quoted
 
 if TYPE_CHECKING:

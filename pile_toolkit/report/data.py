@@ -12,6 +12,7 @@ import msgspec
 
 from pile_toolkit.core.manifest import OutputFile
 from pipelines.filters.stage import Filtered
+from pipelines.stats.results import GroupStatistics
 from shards.stats import ShardStats
 
 
@@ -277,6 +278,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     validations: list[ValidationPoint]
 
 
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What `pile stats` counted of the root as it is, and its page, relative to this report.
+
+    `tokenizer` is the hash of the one that counted, None of an estimate, `own` whether it is that of the shards.
+    """
+
+    page: str
+    tokenizer: str | None
+    own: bool
+    groups: list[GroupStatistics]
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one root folder; `elapsed_s` adds up what the stages took when they last ran."""
 
@@ -293,3 +306,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer: Vocabulary | None = None
     shards: Shards | None = None
     runs: list[Run] = []
+    statistics: Statistics | None = None

@@ -14,8 +14,8 @@ from pile_toolkit.core.files import write_bytes
 from pile_toolkit.report.dedup_charts import charts
 from pile_toolkit.report.dedup_pairs import study_pairs
 from pile_toolkit.report.dedup_study import study_dedup
+from pile_toolkit.report.numbers import percent
 from pile_toolkit.report.page import render_page
-from pile_toolkit.report.render import percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

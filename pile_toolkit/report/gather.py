@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pile_toolkit.core.console import Reporter
+    from pipelines.stats import StatisticsResult
 
 READERS = {
     "dedup": documents.dedup,
@@ -24,8 +25,16 @@ READERS = {
 }
 
 
-def gather(root: Path, found: list[Finished], *, reporter: Reporter = SILENT) -> data.Report:
-    """The report of these stages. Raises CorruptData where a file is not what its manifest promises."""
+STATISTICS_PAGE = "statistics.html"
+
+
+def gather(
+    root: Path, found: list[Finished], *, statistics: StatisticsResult | None = None, reporter: Reporter = SILENT
+) -> data.Report:
+    """The report of these stages, and of `statistics` where they are of this root now.
+
+    Raises CorruptData where a file is not what its manifest promises.
+    """
     components = [stage for stage in found if stage.is_component]
     runs = [stage for stage in found if stage.is_run]
     single = {SINGLE_STAGES[stage.name]: stage for stage in found if stage.name in SINGLE_STAGES}
@@ -41,6 +50,8 @@ def gather(root: Path, found: list[Finished], *, reporter: Reporter = SILENT) ->
         for stage in runs:
             sections["runs"].append(tokens.run(stage))
             advance(1)
+    if statistics is not None:
+        sections["statistics"] = _statistics(statistics, single)
     return data.Report(
         root=str(root.resolve()),
         generated_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -50,3 +61,9 @@ def gather(root: Path, found: list[Finished], *, reporter: Reporter = SILENT) ->
         stages=stages,
         **sections,
     )
+
+
+def _statistics(counted: StatisticsResult, single: dict[str, Finished]) -> data.Statistics:
+    named = single.get("shards") or single.get("tokenizer")
+    own = named is None or counted.tokenizer in (None, named.manifest.counts["tokenizer"])
+    return data.Statistics(page=STATISTICS_PAGE, tokenizer=counted.tokenizer, own=own, groups=counted.groups)

@@ -1,5 +1,7 @@
 """A root folder in, `reports/index.html` and `reports/report.json` out: one page that needs nothing else, ever.
 
+The page of `pile stats` lies beside it where there are statistics of this root as it is.
+
 The page is made anew when any stage's manifest changed. Whatever came from outside (texts, names, reasons) is escaped,
 and the page forbids itself scripts and requests besides.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,18 +20,23 @@ from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import MANIFEST, StageKey, describe, publish, withdraw
 from pile_toolkit.core.stages import StageResult, finished
 from pile_toolkit.report import figures
+from pile_toolkit.report.current import current_statistics
 from pile_toolkit.report.finished import finished_stages
-from pile_toolkit.report.gather import gather
+from pile_toolkit.report.gather import STATISTICS_PAGE, gather
+from pile_toolkit.report.numbers import compact, duration, percent
 from pile_toolkit.report.page import render_page
+from pile_toolkit.report.statistics import key_figures, write_statistics_page
 from pipelines.dedup.stage import PAGE as DEDUP_PAGE
+from pipelines.stats.stage import FOLDER as STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pile_toolkit.core.console import Reporter
     from pile_toolkit.report import data
+    from pipelines.stats import StatisticsResult
 
-FORMAT = 2
+FORMAT = 3
 PAGE = "index.html"
 FIGURES = "report.json"
 TEMPLATE = "report.html.j2"
@@ -54,23 +61,36 @@ def write_report(root: str | Path, *, reporter: Reporter = SILENT) -> ReportResu
     folder = root / "reports"
     inputs = {stage.name: hash_file(stage.folder / MANIFEST) for stage in found}
     # The page about duplicates is linked where it is.
-    linked = {"dedup_page": True} if (root / DEDUP_PAGE).exists() else {}
-    key = StageKey(stage="report", format=FORMAT, inputs=inputs, parameters=linked)
+    shown: dict[str, Any] = {"dedup_page": True} if (root / DEDUP_PAGE).exists() else {}
+    counted = current_statistics(root, found)
+    shown |= {"statistics": hash_file(root / STATISTICS / MANIFEST)} if counted is not None else {}
+    key = StageKey(stage="report", format=FORMAT, inputs=inputs, parameters=shown)
     manifest = finished(folder, key)
     up_to_date = manifest is not None
     if manifest is None:
         withdraw(folder)
-        report = gather(root, found, reporter=reporter)
+        report = gather(root, found, statistics=counted, reporter=reporter)
         encoded = msgspec.json.encode(report, order="deterministic")
         write_bytes(folder / FIGURES, msgspec.json.format(encoded, indent=1) + b"\n")
+        written = [*_statistics_page(folder, counted), folder / FIGURES, folder / PAGE]
         write_bytes(folder / PAGE, page(report).encode())
         counts = {"stages": list(dict.fromkeys(stage.stage for stage in report.stages))}
-        outputs = [describe(folder, folder / name) for name in (PAGE, FIGURES)]
+        outputs = [describe(folder, path) for path in written]
         manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
     # The path is no count: a moved root has its report elsewhere.
     return ReportResult(
         folder=str(folder), up_to_date=up_to_date, path=str(folder / PAGE), stages=manifest.counts["stages"]
     )
+
+
+def _statistics_page(folder: Path, counted: StatisticsResult | None) -> list[Path]:
+    """The page of `pile stats` beside the report, which links it; none of statistics that are not of this root now."""
+    path = folder / STATISTICS_PAGE
+    if counted is None:
+        path.unlink(missing_ok=True)
+        return []
+    write_statistics_page(path, counted)
+    return [path]
 
 
 def page(report: data.Report) -> str:
@@ -88,7 +108,13 @@ def page(report: data.Report) -> str:
     for stage in report.stages:
         stages.setdefault(stage.stage, []).append(stage)
     return render_page(
-        TEMPLATE, filters=filters, report=report, stages=stages, headline=headline(report), figures=figures
+        TEMPLATE,
+        filters=filters,
+        report=report,
+        stages=stages,
+        headline=headline(report),
+        figures=figures,
+        statistics=key_figures(report.statistics.groups) if report.statistics is not None else None,
     )
 
 
@@ -113,27 +139,6 @@ def headline(report: data.Report) -> list[tuple[str, str, str]]:
         bits = run.validation_bits_per_byte
         tiles.append((label, f"{last:.3f}", f"{bits:.3f} bits per byte" if bits else f"from {run.first_loss:.3f}"))
     return tiles
-
-
-def compact(count: int) -> str:
-    """A count for people, in full below ten million: `38.8 M`. The tables have all digits."""
-    for unit, letter in ((10**9, "G"), (10**6, "M")):
-        if count >= 10 * unit or (letter == "G" and count >= unit):
-            return f"{count / unit:,.1f} {letter}"
-    return f"{count:,}"
-
-
-def percent(part: float, whole: float) -> str:
-    """A share for people."""
-    return f"{100 * part / whole:.2f}%" if whole else "–"
-
-
-def duration(seconds: float) -> str:
-    """A time for people: `4.1 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def excerpt(text: str) -> str:

@@ -12,9 +12,9 @@ import pile_toolkit
 from pile_toolkit.core.console import size
 from pile_toolkit.core.files import write_bytes
 from pile_toolkit.report.figures import Figure
+from pile_toolkit.report.numbers import compact, percent
 from pile_toolkit.report.page import render_page
 from pile_toolkit.report.plots import Bar, Bin, bars, histogram
-from pile_toolkit.report.render import compact, percent
 from shards.run_study import RunStudy
 from tokenizer.comparing.results import quoted
 

@@ -12,9 +12,9 @@ import pile_toolkit
 from pile_toolkit.core.console import size
 from pile_toolkit.core.files import write_bytes
 from pile_toolkit.report.figures import Figure, power_of_two
+from pile_toolkit.report.numbers import compact, percent
 from pile_toolkit.report.page import render_page
 from pile_toolkit.report.plots import Bar, Bin, bars, histogram
-from pile_toolkit.report.render import compact, percent
 from pipelines.stats.counting import UNITS
 from pipelines.stats.tables import QUANTILES
 
@@ -37,6 +37,17 @@ class Table(NamedTuple):
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+
+
+class KeyFigures(NamedTuple):
+    """A table and small charts of lengths in `unit`s for the report; cells are text already."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    total: Sequence[str]
+    unit: str
+    lengths: Sequence[Figure]
 
 
 def write_statistics_page(path: str | Path, result: StatisticsResult) -> None:
@@ -64,6 +75,29 @@ def statistics_page(result: StatisticsResult) -> str:
         percent=percent,
         version=pile_toolkit.__version__,
     )
+
+
+def key_figures(groups: Sequence[GroupStatistics]) -> KeyFigures:
+    """What the report of a root tells of its components; of statistics of the plan alone, what that has of them."""
+    main = [row for row in groups if row.of == "components"] or [row for row in groups if row.split == "all"]
+    unit = "tokens" if "tokens" in main[-1].lengths else "bytes"
+    head = ("component", "documents", "text, bytes", "tokens", "bytes a token", "mean, bytes", "median", "p99")
+    known = any(row.compression is not None for row in main)
+    return KeyFigures(
+        caption="Components as they are" if main[-1].of == "components" else "Components in the plan, copies counted",
+        columns=(*head, *(("compression", "at zstd 3") if known else ())),
+        rows=[_key_figures(row, compression=known) for row in main[:-1]],
+        total=_key_figures(main[-1], compression=known),
+        unit=unit,
+        lengths=small_histograms(main, unit),
+    )
+
+
+def _key_figures(row: GroupStatistics, *, compression: bool) -> tuple[str, ...]:
+    name, documents, text, _, mean, tokens, per_token = _figures(row)
+    quantiles = row.lengths["bytes"].quantiles
+    middle, long = (f"{quantiles[key]:,}" if key in quantiles else "–" for key in ("p50", "p99"))
+    return (name, documents, text, tokens, per_token, mean, middle, long, *(_more(row)[-2:] if compression else ()))
 
 
 def charts(main: Sequence[GroupStatistics], planned: Sequence[GroupStatistics]) -> dict[str, list[Figure]]:
@@ -182,26 +216,30 @@ def _lengths(total: GroupStatistics, unit: str) -> Figure:
     return Figure(title=f"Lengths in {unit}", svg=chart, note="Each column spans a doubling of length.")
 
 
-def small_histograms(main: Sequence[GroupStatistics]) -> list[Figure]:
-    """Lengths in bytes per component, each on its own height, all on the same lengths."""
+def small_histograms(main: Sequence[GroupStatistics], unit: str = "bytes") -> list[Figure]:
+    """Lengths per component, each on its own height, all on the same lengths."""
     *rows, total = main
-    scale = total.lengths["bytes"].histogram
+    scale = total.lengths[unit].histogram
     return [
         Figure(
             title=row.component or "",
             svg=histogram(
-                _bins(row.lengths["bytes"].histogram, scale, "bytes", tick_bits=10),
+                _bins(row.lengths[unit].histogram, scale, unit, tick_bits=10),
                 x_unit="",
                 y_unit="",
-                name=f"Lengths of {row.component}",
+                name=f"Lengths of {row.component} in {unit}",
                 height=SMALL_HEIGHT,
                 grid=False,
             ),
-            note=f"{row.copies:,} documents\nmedian {size(row.lengths['bytes'].quantiles['p50'])}",
+            note=f"{row.copies:,} documents\nmedian {_length(row.lengths[unit].quantiles['p50'], unit)}",
         )
         for row in rows
-        if row.copies
+        if row.copies and unit in row.lengths
     ]
+
+
+def _length(length: int, unit: str) -> str:
+    return size(length) if unit == "bytes" else f"{length:,} {unit}"
 
 
 def _bins(buckets: Sequence[LengthBucket], scale: Sequence[LengthBucket], unit: str, *, tick_bits: int) -> list[Bin]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pile_toolkit.core.errors import UsageError
-from pile_toolkit.report.render import compact, duration, excerpt, token, write_report
+from pile_toolkit.report.numbers import compact, duration
+from pile_toolkit.report.render import excerpt, token, write_report
 from pipelines.dedup import dedup
 from pipelines.download import download
 from tests.report.roots import IMAGE, MARK, RUN, SCRIPT, SVG, line_of, write_input
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tests.report.roots import Made
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "source", "area", "base", "col", "embed", "track", "wbr"}
+BESIDE = ("report.json", "statistics.html")
 CSP = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 
@@ -99,7 +101,11 @@ def test_nothing_is_asked_for_from_outside(page: Page):
             assert not name.startswith("on"), (tag, name)
             if name in ("href", "src", "srcset", "xlink:href", "action", "data", "poster"):
                 assert value is not None
-                assert value.startswith("#") or value in ("report.json", "data:,"), (tag, name, value)
+                assert value.startswith("#") or value in ("report.json", "statistics.html", "data:,"), (
+                    tag,
+                    name,
+                    value,
+                )
     css = "".join(page.styles)
     assert len(css) > 1000
     assert "url(" not in css
@@ -109,7 +115,9 @@ def test_nothing_is_asked_for_from_outside(page: Page):
 def test_every_link_within_the_page_leads_somewhere(page: Page):
     names = {attributes.get("id") for _, attributes in page.elements}
     targets = [str(attributes["href"])[1:] for tag, attributes in page.elements if tag == "a"]
-    assert {"download", "dedup", "build", "tokenizer", "shards"} <= {*targets} <= {*names, "eport.json"}
+    assert (
+        {"download", "dedup", "build", "tokenizer", "shards"} <= {*targets} <= {*names, "eport.json", "tatistics.html"}
+    )
 
 
 def test_tables_and_figures_can_be_read_without_eyes(page: Page):
