@@ -62,6 +62,13 @@ INDEXED_DOCUMENT_BYTES = 80
 INDEXED_COPY_BYTES = 100
 FILE_ROW_BYTES = 160
 READ_COPY_BYTES = 48
+# Of a document whose lengths in all three units are like no other's; of one that filters looked at and may have dropped.
+MEASURED_DOCUMENT_BYTES = 48
+FILTERED_DOCUMENT_BYTES = 28
+# A document with its words, lines and n-grams, in multiples of its bytes.
+FILTERED_FACTOR = 40
+# A block of documents on its way through statistics, and the sample that is compressed.
+BLOCK_OF_DOCUMENTS_BYTES = 64 * _MIB
 # Compiled code; and of how much text a byte is taken while a sample index is built, at the shortest usual length (64).
 INDEXING_BYTES = 40 * _MIB
 INDEXED_TEXT_BYTES = 5
@@ -124,8 +131,10 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
     assembled = INDEXED_DOCUMENT_BYTES * work.documents + INDEXED_COPY_BYTES * work.copies
     written = processes * ENCODER_BYTES + assembled
     written += at_once * (rows + GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
+    filtered = processes * KERNELS_BYTES + at_once * (read + FILTERED_FACTOR * work.longest_bytes)
     return {
         "download": processes * PLAIN_BYTES + at_once * read,
+        "download, filters": filtered + FILTERED_DOCUMENT_BYTES * work.documents,
         "dedup, exact": exact,
         "dedup, minhash": exact + signed,
         "dedup, against": exact + searched,
@@ -143,6 +152,7 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         + 2 * READ_COPY_BYTES * work.copies
         + work.copied_bytes // INDEXED_TEXT_BYTES,
         "stats": ENCODER_BYTES + at_once * BLOCKS_BYTES + 2 * READ_COPY_BYTES * work.copies,
+        "statistics": _measuring(work, processes, at_once),
         "shards verify": PLAIN_BYTES + at_once * BLOCKS_BYTES + MAPPED_BYTES + 2 * READ_COPY_BYTES * work.copies,
         "mix": TABLES_BYTES + assembled,
         "train": TORCH_BYTES
@@ -154,6 +164,14 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         "why": TABLES_BYTES + GROUPS_BYTES + rows,
         "verify": PLAIN_BYTES,
     }
+
+
+def _measuring(work: MemoryInput, processes: int, at_once: int) -> int:
+    """`pile stats`: a block of documents of a file and its rows of the plan, encoded; lengths; the shards' index."""
+    longest = (LINE_MEMORY_FACTOR + ENCODED_FACTOR) * work.longest_bytes
+    one = BLOCK_OF_DOCUMENTS_BYTES + ENCODING_BYTES + GROUPS_BYTES + FILE_ROW_BYTES * work.largest_file_documents
+    found = MEASURED_DOCUMENT_BYTES * work.documents + 2 * READ_COPY_BYTES * work.copies
+    return processes * ENCODER_BYTES + at_once * (one + longest) + found
 
 
 def _planning(work: MemoryInput) -> int:

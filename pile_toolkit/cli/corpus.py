@@ -134,8 +134,9 @@ def _ratio(value: float | None) -> str:
 @click.argument("left", type=click.Path())
 @click.argument("right", type=click.Path())
 @click.option("--details", is_flag=True, help="List every difference, not only how many there are.")
+@click.option("--html", type=FILE, help="Write a page with all of it, and with plots, as well.")
 @json_option
-def diff(left: str, right: str, details: bool, as_json: bool) -> None:
+def diff(left: str, right: str, details: bool, html: str | None, as_json: bool) -> None:
     """What differs between two roots, or two files of `pile lock`. Exit code 0 where nothing does, else 1.
 
     Of two roots documents are compared by the hash of their text: added, removed, changed, on another side of a split,
@@ -144,12 +145,19 @@ def diff(left: str, right: str, details: bool, as_json: bool) -> None:
     \b
     pile diff pile-data other-data
     pile diff pile-data other-data --details
+    pile diff pile-data other-data --html diff.html
     pile diff before.lock pile-data
     """
     from pile_toolkit.chain.diff import diff as library
 
     result = library(left, right)
+    if html is not None:
+        from pile_toolkit.chain.diff_page import write_diff_page
+
+        write_diff_page(html, result)
     print_result(result, as_json=as_json, show=functools.partial(_show_diff, details=details))
+    if html is not None:
+        click.echo(html, err=as_json)
     if not result.equal:
         # Not through click, which makes it the value of the command where others catch its errors.
         sys.exit(1)

@@ -6,12 +6,14 @@ import json
 import random
 import shutil
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pile_toolkit.chain import diff_documents as by_document
-from pile_toolkit.chain.diff import diff, flat
+from pile_toolkit.chain.diff import Change, diff, flat
+from pile_toolkit.chain.diff_page import diff_page
 from pile_toolkit.chain.diff_tokenizers import diff_tokenizers
 from pile_toolkit.chain.lock import lock
 from pile_toolkit.chain.stages import write_shards
@@ -26,6 +28,7 @@ from pipelines.download import download
 from shards.stats import shard_stats
 from tests.chain import diff_twin as twin
 from tests.making import put_plan, write_component
+from tests.report.test_render import CSP, Page
 from tokenizer.stage import train_on_plan
 
 TEXTS = [f"text {number} " * (1 + number % 3) for number in range(12)]
@@ -191,6 +194,49 @@ def test_the_command_says_it_short_and_in_full_and_ends_with_1(roots, pile):
     for said in ("tokenizer.vocab_size", "train to val", "merges only there", "tokens of both have other ids"):
         assert said in full.stdout
     assert len(full.stdout.splitlines()) > 2 * len(short.stdout.splitlines())
+
+
+def test_the_page_has_every_difference_and_a_bar_for_each_component(roots, pile, tmp_path):
+    found = diff(*roots)
+    done = pile("diff", *roots, "--html", tmp_path / "diff.html")
+    assert (done.returncode, str(tmp_path / "diff.html") in done.stdout) == (1, True)
+    html = (tmp_path / "diff.html").read_text()
+    assert html == diff_page(found)
+    page = Page(html)
+    told = {row[0]: tuple(row[1:]) for row in page.tables["Parameters"]}
+    assert (told["plan.seed"], told["tokenizer.vocab_size"]) == (("1", "2"), ("400", "450"))
+    assert len(page.tables["Outputs"]) == 1 + len(found.outputs)
+    for row in found.components:
+        cells = page.row("Components that differ", row.slug)
+        assert [cells[name] for name in ("added", "removed", "changed")] == [
+            f"{count:,}" for count in (row.added, row.removed, row.changed)
+        ]
+        if row.moved:
+            moved = page.row("Texts on another side of a split", row.slug)
+            assert {way: int(count) for way, count in moved.items() if way != "component" and count != "0"} == row.moved
+    mails = next(row for row in found.components if row.slug == "enron-emails")
+    assert f"enron-emails: {mails.changed} changed" in page.texts
+    shards = [(row[1], row[0], row[2], row[3]) for row in page.tables["Tokens in the shards, where they differ"][1:]]
+    assert shards == [(row.split, row.slug, f"{row.left:,}", f"{row.right:,}") for row in found.shards]
+    for rows in page.tables.values():
+        assert len({len(row) for row in rows}) == 1
+
+
+def test_the_page_shows_names_and_does_not_obey_them(roots):
+    script = "<script>alert(1)</script>"
+    change = Change(name=script, left=script, right=None)
+    found = msgspec.structs.replace(diff(*roots), left=script, parameters=[change], outputs=[change])
+    html = diff_page(found)
+    assert script not in html
+    assert Page(html).texts.count(script) > 4
+    assert CSP.search(html)
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_the_page_of_equal_roots_says_so(undisturbed):
+    html = diff_page(diff(undisturbed / "root", undisturbed / "root"))
+    assert "They are equal" in html
+    assert Page(html).count("table") == 0
 
 
 def test_of_lock_files_hashes_and_parameters_are_told_and_the_rest_is_said_to_be_missing(roots, tmp_path):

@@ -109,7 +109,7 @@ def test_statistics_are_current_until_the_same_command_would_count_something_els
         stats(copy, of=of)
         assert current()
     build(copy, val_share=0.1, test_share=0.1, train_shards=3)
-    assert current() == (of == "components" and not stats(copy, of=of) is None)
+    assert current() == (of == "components" and stats(copy, of=of) is not None)
 
 
 def test_another_tokenizer_is_named_and_an_estimate_is_called_one(copy, tmp_path):
