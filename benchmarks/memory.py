@@ -63,6 +63,11 @@ MIB = 1 << 20
 _WORD = re.compile(r"\S+")
 
 
+# All n-grams are looked at, and everything passes: the stages after it need documents.
+LIMITS = ("top_ngrams=[[2,99],[3,99],[4,99]]", "duplicate_ngrams=[[5,99],[6,99],[7,99],[8,99],[9,99],[10,99]]")
+SHARES_OF = ("lines", "paragraphs", "line_characters", "paragraph_characters")
+LIMITS += tuple(f"max_duplicate_{what}_ratio=1" for what in SHARES_OF)
+FILTERS = ("--filter", "length:min_words=1", "--filter", f"gopher_repetition:{','.join(LIMITS)}")
 INDEX_COMMAND = ("shards", "index", "--length", "64", "--cache-dir", "{cache}")
 
 
@@ -76,6 +81,7 @@ class Stage(NamedTuple):
 
 
 STAGES = (
+    Stage("filtering", "download, filters", ("download", "--all", "--from", "{source}", *FILTERS), ("components",)),
     Stage("download", "download", ("download", "--all", "--from", "{source}"), ("components",)),
     Stage("dedup, against", "dedup, against", ("dedup", "--against", "{sets}"), ("dedup",)),
     Stage("dedup, minhash", "dedup, minhash", ("dedup", "--method", "minhash"), ("dedup",)),
@@ -83,8 +89,10 @@ STAGES = (
     Stage("build, plan only", "plan", ("build", *SHARES, "--no-write-corpus")),
     Stage("build, corpus files", "corpus", ("build", *SHARES, "--train-shards", str(TRAIN_SHARDS)), ("corpus",)),
     Stage("tokenizer train", "tokenizer", ("tokenizer", "train", "--vocab-size", "{vocab_size}")),
+    Stage("stats, encoding", "statistics", ("stats",), ("stats",)),
     Stage("shards write, copies", "materialize", ("shards", "write", "--materialize"), ("shards",)),
     Stage("shards write", "shards", ("shards", "write"), ("shards",)),
+    Stage("stats, of shards", "statistics", ("stats",), ("stats",)),
     *(Stage(f"shards index, {order}", "index", (*INDEX_COMMAND, "--order", order)) for order in ORDERS),
     Stage("shards stats, 2 threads", "stats", ("shards", "stats", "--html", "{html}", "--jobs", "2")),
     Stage("shards verify, 2 threads", "shards verify", ("shards", "verify", "--jobs", "2")),

@@ -62,7 +62,7 @@ INDEXED_DOCUMENT_BYTES = 80
 INDEXED_COPY_BYTES = 100
 FILE_ROW_BYTES = 160
 READ_COPY_BYTES = 48
-# Of a document whose lengths in all three units are like no other's; of one that filters looked at and may have dropped.
+# Of a document whose lengths are like no other's; of one that filters may have dropped.
 MEASURED_DOCUMENT_BYTES = 48
 FILTERED_DOCUMENT_BYTES = 28
 # A document with its words, lines and n-grams, in multiples of its bytes.

@@ -25,6 +25,10 @@ SIGNATURES = {
         "train_shards=30, val_share=0.001, test_share=0.001, write_corpus=True, duplicates='drop', memory=None, "
         "jobs=1, scheduler='process', reporter)"
     ),
+    "planned_mixture": (
+        "(root, *, weights='pile', seed=1234, train_shards=30, val_share=0.001, test_share=0.001, duplicates='drop', "
+        "**targets)"
+    ),
     "iter_documents": "(root, split='train')",
     "import_shards": (
         "(source, output, *, format, end_of_text=None, vocab_size=None, id_type=None, dry_run=False, reporter)"
@@ -45,6 +49,7 @@ SIGNATURES = {
     ),
     "write_shards": "(root, *, tokenizer=None, materialize=False, jobs=1, scheduler='process', reporter)",
     "mix_shards": "(root, name, *, weights='pile', total=None, share=None, temperature=None, max_epochs=None)",
+    "planned_mix": "(root, *, weights='pile', **targets)",
     "shard_stats": "(prefix)",
     "train": (
         "(recipe='debug', *, root, steps=None, name=None, mix=None, overrides=None, new_phase=False, cache_dir=None, "
@@ -140,6 +145,20 @@ def test_the_readme_snippet_of_the_design_runs(undisturbed):
     import torch
 
     assert model(torch.zeros(2, 8, dtype=torch.long)).shape == (2, 8, 1536)
+
+
+def test_what_a_mixture_would_be_is_told_without_writing_anything(undisturbed):
+    root = undisturbed / "root"
+
+    def times():
+        return sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*") if not path.name.startswith("."))
+
+    before = times()
+    built = pile.planned_mixture(root, share={"github": 0.5}, val_share=0.1, test_share=0.1)
+    mixed = pile.planned_mix(root, share={"github": 0.5})
+    for rows in (built, mixed):
+        assert {row.component: row.share for row in rows}["github"] == pytest.approx(0.5, abs=0.05)
+    assert times() == before
 
 
 def test_deduplicate_finds_equal_and_nearly_equal_texts_and_keeps_the_longest():
