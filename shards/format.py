@@ -7,6 +7,7 @@ int64 byte pointers[n], int64 doc_idx. Reading copies nothing, and nothing that 
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 MAGIC = b"MMIDIDX\0\0"
@@ -72,10 +76,7 @@ def write_index(path: Path, *, dtype: DTypeLike, sizes: ArrayLike, pointers: Arr
 
     Raises UsageError where the format cannot hold the values.
     """
-    code = CODE_OF_DTYPE.get(np.dtype(dtype))
-    if code is None:
-        known = ", ".join(str(known) for known in CODE_OF_DTYPE)
-        raise UsageError(f"{path} cannot hold ids of type {np.dtype(dtype)}", hint=f"the format has {known}")
+    code = _code_of(path, dtype)
     size_row, pointer_row, document_row = (np.asarray(values) for values in (sizes, pointers, doc_idx))
     if len(size_row) != len(pointer_row):
         raise UsageError(f"{path} was given {len(size_row):,} sizes and {len(pointer_row):,} pointers")
@@ -89,6 +90,55 @@ def write_index(path: Path, *, dtype: DTypeLike, sizes: ArrayLike, pointers: Arr
         file.write(_HEADER.pack(MAGIC, VERSION, code, len(size_row), len(document_row)))
         for values, kind in ((size_row, "<i4"), (pointer_row, "<i8"), (document_row, "<i8")):
             file.write(np.ascontiguousarray(values, dtype=kind).data)
+
+
+def _code_of(path: Path, dtype: DTypeLike) -> int:
+    code = CODE_OF_DTYPE.get(np.dtype(dtype))
+    if code is None:
+        known = ", ".join(str(known) for known in CODE_OF_DTYPE)
+        raise UsageError(f"{path} cannot hold ids of type {np.dtype(dtype)}", hint=f"the format has {known}")
+    return code
+
+
+@contextlib.contextmanager
+def open_index(path: Path, *, dtype: DTypeLike, sequences: int) -> Iterator[IndexWriter]:
+    """An `.idx` of so many sequences, each a document, which appears when the block ends without an error.
+
+    Its bytes are those of `write_index`; in memory is what is added at once. Raises UsageError where the block adds
+    more or fewer sequences, or of ids that the format does not have.
+    """
+    code = _code_of(path, dtype)
+    size = _HEADER.size + 12 * sequences + 8 * (sequences + 1)
+    with atomic_path(path, needs_bytes=size) as temporary, temporary.open("wb") as file:
+        file.write(_HEADER.pack(MAGIC, VERSION, code, sequences, sequences + 1))
+        writer = IndexWriter(file, sequences)
+        yield writer
+        if writer.written != sequences:
+            raise UsageError(f"{path} was given {writer.written:,} sequences of {sequences:,}")
+        file.seek(_HEADER.size + 12 * sequences)
+        for first in range(0, sequences + 1, _CHECK_ROWS):
+            file.write(np.arange(first, min(first + _CHECK_ROWS, sequences + 1), dtype="<i8").data)
+
+
+class IndexWriter:
+    """Takes the sequences of an `.idx` in their order, some at a time; `written` were taken."""
+
+    def __init__(self, file: BinaryIO, sequences: int) -> None:
+        self.written = 0
+        self._file, self._sequences = file, sequences
+
+    def add(self, sizes: NDArray[np.int32], pointers: NDArray[np.int64]) -> None:
+        """The ids and the place in bytes of some more sequences."""
+        at, self.written = self.written, self.written + len(sizes)
+        if len(sizes) != len(pointers) or self.written > self._sequences:
+            raise UsageError(
+                f"{self._file.name} was given {len(sizes):,} sizes and {len(pointers):,} pointers after {at:,} "
+                f"sequences of {self._sequences:,}"
+            )
+        self._file.seek(_HEADER.size + 4 * at)
+        self._file.write(np.ascontiguousarray(sizes, dtype="<i4").data)
+        self._file.seek(_HEADER.size + 4 * self._sequences + 8 * at)
+        self._file.write(np.ascontiguousarray(pointers, dtype="<i8").data)
 
 
 def read_index(path: Path) -> ShardIndex:

@@ -20,7 +20,7 @@ from pile_toolkit.core.files import HASH_BLOCK_BYTES, atomic_path, fsync_folder,
 from pile_toolkit.core.held import refuse_if_displaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from io import FileIO
     from pathlib import Path
 
@@ -178,20 +178,25 @@ def _copy(source: FileIO, joined: FileIO, wanted_bytes: int) -> None:
 
 
 def write_copies(
-    parts: Sequence[Part], target: Path, *, pointers: NDArray[np.int64], sizes_bytes: NDArray[np.int64]
+    parts: Sequence[Part],
+    target: Path,
+    *,
+    places: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    needs_bytes: int = 0,
 ) -> str:
-    """Writes what lies at `pointers` of the joined parts, one after the other, atomically; returns its XXH3-128.
+    """Writes what lies at `places` of the joined parts, one after the other, atomically; returns its XXH3-128.
 
-    The parts stay, so that a call after a kill can begin again. Raises CorruptData and DiskFull as `join_parts` does.
+    Places are (where, length) in bytes, some at a time; `needs_bytes` is the length of all. The parts stay, so that a
+    call after a kill can begin again. Raises CorruptData and DiskFull as `Joiner` does.
     """
     hasher = xxhash.xxh3_128()
     with (
         _mapped(parts) as (maps, data),
-        atomic_path(target, needs_bytes=int(sizes_bytes.sum())) as temporary,
+        atomic_path(target, needs_bytes=needs_bytes) as temporary,
         temporary.open("wb", buffering=WRITE_BUFFER_BYTES) as file,
     ):
         read_bytes = 0
-        for number, start, stop in _places(parts, pointers, sizes_bytes):
+        for number, start, stop in _places(parts, places):
             read_bytes += max(stop - start, AROUND_BYTES)
             if read_bytes > MAPPED_BYTES:
                 # Else as much of the parts as fits would stay in memory.
@@ -207,17 +212,18 @@ def write_copies(
 
 
 def _places(
-    parts: Sequence[Part], pointers: NDArray[np.int64], sizes_bytes: NDArray[np.int64]
+    parts: Sequence[Part], places: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]
 ) -> Iterator[tuple[int, int, int]]:
     """(part, start in it, end in it) of each document."""
     bounds = np.cumsum([0, *(part.bytes for part in parts)], dtype=np.int64)
-    # Some at a time: of all copies of the Pile these lists would be 20 GB.
-    for first in range(0, len(pointers), PLACES_AT_ONCE):
-        some = pointers[first : first + PLACES_AT_ONCE]
-        numbers = np.searchsorted(bounds, some, "right") - 1
-        starts = some - bounds[numbers]
-        stops = starts + sizes_bytes[first : first + PLACES_AT_ONCE]
-        yield from zip(numbers.tolist(), starts.tolist(), stops.tolist(), strict=True)
+    for pointers, sizes_bytes in places:
+        # Some at a time: lists of Python's numbers take ten times as much.
+        for first in range(0, len(pointers), PLACES_AT_ONCE):
+            some = pointers[first : first + PLACES_AT_ONCE]
+            numbers = np.searchsorted(bounds, some, "right") - 1
+            starts = some - bounds[numbers]
+            stops = starts + sizes_bytes[first : first + PLACES_AT_ONCE]
+            yield from zip(numbers.tolist(), starts.tolist(), stops.tolist(), strict=True)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ One row per `.idx` entry, fixed width, so that the row of any token of any batch
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -18,7 +19,8 @@ from pile_toolkit.core.tables import arrow_array, integers
 from shards.format import index_path, read_index
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
     import pyarrow as pa
     from numpy.typing import ArrayLike, NDArray
@@ -96,12 +98,75 @@ def write_provenance(
     if len({len(values) for values in columns.values()}) > 1:
         lengths = ", ".join(f"{len(values):,} {name}" for name, values in columns.items())
         raise UsageError(f"{path} was given columns of different lengths: {lengths}")
-    names = {"components": msgspec.json.encode(list(components)), "files": msgspec.json.encode(dict(files))}
-    schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in COLUMNS.items()], metadata=names)
+    schema = _schema(components, files)
     # One batch, so that every column is one piece of memory when it is read.
     batch = pa.record_batch([arrow_array(values) for values in columns.values()], schema=schema)
     with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
         out.write_batch(batch)
+
+
+def _schema(components: Sequence[str], files: Mapping[str, Sequence[str]]) -> pa.Schema:
+    import pyarrow as pa
+
+    names = {"components": msgspec.json.encode(list(components)), "files": msgspec.json.encode(dict(files))}
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in COLUMNS.items()], metadata=names)
+
+
+@contextlib.contextmanager
+def open_provenance(
+    path: Path, *, rows: int, components: Sequence[str], files: Mapping[str, Sequence[str]]
+) -> Iterator[ProvenanceWriter]:
+    """A `.docs.arrow` of so many rows, which appears when the block ends without an error.
+
+    Its bytes are those of `write_provenance`; in memory is what is added at once. Raises UsageError where the block
+    adds more or fewer rows.
+    """
+    import pyarrow as pa
+
+    row_bytes = sum(np.dtype(kind).itemsize for kind in COLUMNS.values())
+    with atomic_path(path, needs_bytes=row_bytes * rows) as temporary:
+        schema = _schema(components, files)
+        # The library wants a batch in memory: it is given zeros, which the system does not make before they are
+        # written to, and its file is filled in where it holds them.
+        zeros = np.zeros(8 * rows, np.uint8)
+        columns = [arrow_array(zeros.view(kind)[:rows]) for kind in COLUMNS.values()]
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
+            out.write_batch(pa.record_batch(columns, schema=schema))
+        del zeros, columns
+        places = _places(temporary)
+        with temporary.open("r+b") as file:
+            writer = ProvenanceWriter(file, rows, places)
+            yield writer
+            if writer.written != rows:
+                raise UsageError(f"{path} was given {writer.written:,} rows of {rows:,}")
+
+
+def _places(path: Path) -> dict[str, int]:
+    """At which byte of a file of one batch each column begins."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as source:
+        start = source.read_buffer(1).address
+        batch = pa.ipc.open_file(source).get_batch(0)
+        return {name: batch.column(name).buffers()[1].address - start for name in COLUMNS}
+
+
+class ProvenanceWriter:
+    """Takes the rows of a `.docs.arrow` in their order, some at a time; `written` were taken."""
+
+    def __init__(self, file: BinaryIO, rows: int, places: Mapping[str, int]) -> None:
+        self.written = 0
+        self._file, self._rows, self._places = file, rows, places
+
+    def add(self, **columns: NDArray) -> None:
+        """Some more rows: every one of COLUMNS. Raises UsageError as `write_provenance` does."""
+        at, lengths = self.written, {len(values) for values in columns.values()}
+        self.written += max(lengths)
+        if len(lengths) > 1 or self.written > self._rows:
+            raise UsageError(f"{self._file.name} was given {self.written:,} rows of {self._rows:,}")
+        for name, kind in COLUMNS.items():
+            self._file.seek(self._places[name] + at * np.dtype(kind).itemsize)
+            self._file.write(np.ascontiguousarray(_as_type(Path(self._file.name), name, columns[name])).data)
 
 
 def _as_type(path: Path, name: str, values: ArrayLike) -> NDArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,20 +21,20 @@ from pile_toolkit.core.held import refuse_if_displaced
 from pile_toolkit.core.jsonfile import RECORD_LIMIT_BYTES, read_json
 from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import OutputFile, StageKey, describe, publish, read_manifest, withdraw
-from pile_toolkit.core.plan import SPLITS, Plan, file_tasks, read_file_rows
+from pile_toolkit.core.plan import SPLITS, Plan, copies_in_order, file_tasks, read_file_rows
 from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tasks import Workers, run_tasks, starting_order, work_folder
+from shards.assembly import PLAN_COLUMNS, StoredDocuments, Written, places_of, write_split_index
 from shards.encoder import CarriedEncoder
-from shards.format import write_index
 from shards.joining import Joiner, Part, write_copies
-from shards.provenance import write_provenance
-from shards.writer import assemble_index, open_part, stored_pointers
+from shards.writer import open_part
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
     from pile_toolkit.core.console import Reporter
-    from pile_toolkit.core.plan import Entries
     from pile_toolkit.core.tasks import Task
     from shards.encoder import Encoder
 
@@ -43,6 +43,8 @@ FORMAT = 1
 TOKENS_PER_BYTE = 0.35
 # In `.idx` and `.docs.arrow`.
 INDEX_BYTES_PER_COPY = 48
+# While these are made.
+ORDER_BYTES_PER_COPY = 51
 SUFFIXES = (".bin", ".idx", ".docs.arrow")
 
 
@@ -66,13 +68,6 @@ class ShardsResult(StageResult, frozen=True, kw_only=True):
     dtype: str
     splits: dict[str, SplitShards]
     materialized: bool = False
-
-
-class _Stored(NamedTuple):
-    """The finished parts of one split, and the ids of each document in them, int32 in plan order."""
-
-    parts: list[Part]
-    sizes: np.ndarray
 
 
 @holding_root
@@ -121,12 +116,11 @@ def write_shards_of_plan(
 
 def _needs_bytes(plan: Plan, tasks: list[Task], encoder: Encoder, materialize: bool) -> int:
     """About what stands on the disk when most does: the parts, the largest a second time, or all copies beside them."""
-    copies = plan.column("copies").astype("int64")
-    text_bytes = plan.column("bytes").astype("int64")
-    stored = int(text_bytes[copies > 0].sum())
-    beside = int((copies * text_bytes).sum()) if materialize else max((task.size for task in tasks), default=0)
+    totals = plan.totals()
+    stored = sum(plan.file_sizes().values())
+    beside = totals.copied_bytes if materialize else max((task.size for task in tasks), default=0)
     ids_bytes = int((stored + beside) * TOKENS_PER_BYTE) * encoder.dtype.itemsize
-    return ids_bytes + INDEX_BYTES_PER_COPY * int(copies.sum())
+    return ids_bytes + (INDEX_BYTES_PER_COPY + ORDER_BYTES_PER_COPY) * totals.copies
 
 
 def encode_file(folder: Path, root: str, component: int, file: int, carried: CarriedEncoder) -> dict[str, int]:
@@ -203,43 +197,46 @@ class _ShardsWriter:
 
     def write(self, split: str) -> dict[str, int] | None:
         """Writes the three files of a split and returns the counts of SplitShards, None where it has no documents."""
-        stored = self._read_parts(split)
-        prefix = self._folder / split
-        if not stored.parts:
+        parts, prefix = self._parts(split), self._folder / split
+        if not parts:
             for suffix in SUFFIXES:
                 with_suffix(prefix, suffix).unlink(missing_ok=True)
             return None
-        entries = self._plan.entries(split)
-        rows = entry_rows(self._plan, split, entries)
-        sizes, pointers = assemble_index(stored.sizes, stored_pointers(stored.sizes, dtype=self._dtype), rows)
-        if self._materialize:
-            sizes_bytes = sizes.astype("int64") * self._dtype.itemsize
-            name, total_bytes = with_suffix(prefix, ".bin"), int(sizes_bytes.sum())
-            digest = write_copies(stored.parts, name, pointers=pointers, sizes_bytes=sizes_bytes)
-            self.outputs.append(OutputFile(path=name.name, bytes=total_bytes, hash=digest))
-            pointers, in_file = stored_pointers(sizes, dtype=self._dtype), sizes
-        else:
-            self.outputs.append(self._publish_joined(split))
-            in_file = stored.sizes
-        write_split_index(self._plan, prefix, entries=entries, sizes=sizes, pointers=pointers, dtype=self._dtype)
+        stored = StoredDocuments(self._all_sizes(split), dtype=self._dtype)
+        order = copies_in_order(
+            self._plan, split, self._work / f"{split}.order", columns=PLAN_COLUMNS, beside=stored.beside()
+        )
+        with order as copies:
+            stored.finish()
+            written = write_split_index(
+                self._plan.header, prefix, copies=copies, dtype=self._dtype, apart=self._materialize
+            )
+            if self._materialize:
+                name, needs_bytes = with_suffix(prefix, ".bin"), written.tokens * self._dtype.itemsize
+                places = places_of(copies, self._dtype)
+                digest = write_copies(parts, name, places=places, needs_bytes=needs_bytes)
+                self.outputs.append(OutputFile(path=name.name, bytes=needs_bytes, hash=digest))
+                in_file = written
+            else:
+                self.outputs.append(self._publish_joined(split))
+                in_file = Written(stored.taken, stored.tokens)
         self.outputs += [describe(self._folder, with_suffix(prefix, suffix)) for suffix in SUFFIXES[1:]]
         return {
-            "sequences": len(sizes),
-            "tokens": int(sizes.sum(dtype="int64")),
-            "stored": len(in_file),
-            "stored_tokens": int(in_file.sum(dtype="int64")),
+            "sequences": written.sequences,
+            "tokens": written.tokens,
+            "stored": in_file.sequences,
+            "stored_tokens": in_file.tokens,
         }
 
-    def _read_parts(self, split: str) -> _Stored:
-        import numpy as np
+    def _parts(self, split: str) -> list[Part]:
+        found = ((task, self._sizes(split, task)) for task in self._tasks)
+        return [self._part(split, task, sizes) for task, sizes in found if sizes is not None]
 
-        parts, all_sizes = [], [np.empty(0, np.int32)]
+    def _all_sizes(self, split: str) -> Iterator[np.ndarray]:
         for task in self._tasks:
             sizes = self._sizes(split, task)
             if sizes is not None:
-                parts.append(self._part(split, task, sizes))
-                all_sizes.append(sizes)
-        return _Stored(parts, np.concatenate(all_sizes))
+                yield sizes
 
     def _sizes(self, split: str, task: Task) -> np.ndarray | None:
         import numpy as np
@@ -272,32 +269,6 @@ class _ShardsWriter:
         elif not final.exists() or describe(self._folder, final) != output:
             raise CorruptData(f"{final} was changed while it was written", hint=f"rm -r {self._work}, then again")
         return output
-
-
-def entry_rows(plan: Plan, split: str, entries: Entries) -> np.ndarray:
-    """Which stored document of a split each entry is; those of the plan that have no copy are not stored."""
-    import numpy as np
-
-    stored = (plan.column("split") == SPLITS.index(split)) & (plan.column("copies") > 0)
-    return (np.cumsum(stored) - 1)[entries.row]
-
-
-def write_split_index(
-    plan: Plan, prefix: Path, *, entries: Entries, sizes: np.ndarray, pointers: np.ndarray, dtype: np.dtype
-) -> None:
-    """Writes `.idx` and `.docs.arrow` of a prefix in the order of `entries`, whose `sizes` and `pointers` are given."""
-    import numpy as np
-
-    doc_idx = np.arange(len(sizes) + 1, dtype=np.int64)
-    write_index(with_suffix(prefix, ".idx"), dtype=dtype, sizes=sizes, pointers=pointers, doc_idx=doc_idx)
-    columns: dict[str, Any] = {name: plan.column(name)[entries.row] for name in ("component", "file", "line", "bytes")}
-    write_provenance(
-        with_suffix(prefix, ".docs.arrow"),
-        **columns,
-        copy=entries.copy,
-        components=[component.slug for component in plan.header.components],
-        files={component.slug: component.files for component in plan.header.components},
-    )
 
 
 def with_suffix(prefix: Path, suffix: str) -> Path:

@@ -1,7 +1,4 @@
-"""Texts in, parts of a `.bin` out, then one `.bin` and the arrays of its `.idx`: stored once, read as often as asked.
-
-Which documents, in which order and how often is the caller's plan; the pieces here only keep its order.
-"""
+"""Texts in, parts of a `.bin` out, and where documents begin in it: each stored once and ended, in the order given."""
 
 from __future__ import annotations
 
@@ -125,21 +122,3 @@ def stored_pointers(sizes: ArrayLike, *, dtype: DTypeLike) -> NDArray[np.int64]:
     np.cumsum(stored[:-1], dtype=np.int64, out=starts[1:])
     starts *= np.dtype(dtype).itemsize
     return starts
-
-
-def assemble_index(
-    sizes: ArrayLike, pointers: ArrayLike, entries: ArrayLike
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """(sizes, pointers) of the `.idx` whose entry k reads the stored document `entries[k]`; pointers are bytes.
-
-    `sizes` and `pointers` are those of the stored documents, `entries` rows of them in the final order of sequences,
-    repeated for copies. Raises UsageError where an entry names no stored document.
-    """
-    stored, starts = np.asarray(sizes, dtype=np.int32), np.asarray(pointers, dtype=np.int64)
-    rows = np.asarray(entries)
-    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(stored):
-        raise UsageError(
-            f"index entries name stored documents {int(rows.min()):,} to {int(rows.max()):,}, there are {len(stored):,}"
-        )
-    rows = rows.astype(np.intp, copy=False)
-    return stored[rows], starts[rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,23 +13,26 @@ from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path
 from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
-from pile_toolkit.core.plan import SPLITS, Plan
+from pile_toolkit.core.plan import SPLITS, Plan, RowValues, copies_in_order
 from pile_toolkit.core.stages import finished, stage_result
-from pile_toolkit.core.tables import hash_columns
 from pipelines.mixture import TOKENS, copy_keys, exact_copies, mixture, mixture_rows
+from shards.assembly import PLACE_KINDS, PLAN_COLUMNS, write_split_index
 from shards.format import data_path, file_bytes, index_path, read_index
-from shards.stage import SUFFIXES, ShardsResult, entry_rows, write_split_index
-from shards.writer import assemble_index
+from shards.stage import SUFFIXES, ShardsResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import numpy as np
 
     from pile_toolkit.core.manifest import Manifest, OutputFile
     from pipelines.mixture import Mixture, MixtureRow
+    from shards.format import ShardIndex
 
 FORMAT = 1
+_ROWS_AT_ONCE = 1 << 20
+# Scratch space, gone at the end.
+_ORDER = ".order"
 
 
 @holding_root
@@ -63,7 +67,7 @@ def mix_shards(
     key = StageKey(stage="mix", format=FORMAT, inputs={"shards": data.digest()}, parameters=parameters)
     if manifest := finished(folder, key):
         return stage_result(ShardsResult, folder, manifest, up_to_date=True)
-    stored_sizes, stored_pointers = _stored(root / "shards" / "train", plan, data)
+    stored_sizes, stored_pointers = _stored(root / "shards" / "train", plan, data, root / "mixes")
     epochs = wanted.epochs(_train_tokens(plan, stored_sizes))
     copies = _copies(plan, list(epochs.values()))
     train = plan.column("split") == SPLITS.index("train")
@@ -78,13 +82,13 @@ def mix_shards(
     for split in splits:
         for suffix in SUFFIXES if split != "train" else (".bin",):
             _link(root / "shards" / f"{split}{suffix}", folder / f"{split}{suffix}")
-    mixed = plan.with_copies(copies)
-    entries = mixed.entries("train")
-    sizes, pointers = assemble_index(stored_sizes, stored_pointers, entry_rows(plan, "train", entries))
-    dtype = np.dtype(data.counts["dtype"])
-    write_split_index(mixed, folder / "train", entries=entries, sizes=sizes, pointers=pointers, dtype=dtype)
-    in_all = {"sequences": len(sizes), "tokens": int(sizes.sum(dtype=np.int64))}
-    splits["train"] = {**splits["train"], **in_all}
+    number = _stored_numbers(plan)
+    beside = RowValues(PLACE_KINDS, lambda rows: (stored_sizes[found := number(rows)], stored_pointers[found]))
+    order = copies_in_order(plan.with_copies(copies), "train", folder / _ORDER, columns=PLAN_COLUMNS, beside=beside)
+    with order as in_order:
+        dtype = np.dtype(data.counts["dtype"])
+        written = write_split_index(plan.header, folder / "train", copies=in_order, dtype=dtype)
+    splits["train"] = {**splits["train"], **written._asdict()}
     counts = {**data.counts, "splits": splits, "materialized": False, "epochs": epochs}
     outputs = _outputs(folder, data, splits)
     manifest = publish(folder, key, outputs=outputs, counts=counts, started_at=started_at)
@@ -98,7 +102,9 @@ def planned_mix(root: str | Path, *, weights: str | Mapping[str, float] = "pile"
     _refuse_another_plan(root, data)
     plan = Plan.read(root)
     wanted = _wanted(plan, weights, **targets)
-    tokens = _train_tokens(plan, _stored(root / "shards" / "train", plan, data)[0])
+    with tempfile.TemporaryDirectory() as folder:
+        sizes, _ = _stored(root / "shards" / "train", plan, data, Path(folder))
+    tokens = _train_tokens(plan, sizes)
     return mixture_rows(wanted.epochs(tokens), tokens)
 
 
@@ -113,16 +119,24 @@ def _train_tokens(plan: Plan, stored_sizes: np.ndarray) -> dict[str, int]:
     """Tokens of each component's train documents, each once; those of documents that were not stored by their bytes."""
     import numpy as np
 
-    component, sizes = plan.column("component"), plan.column("bytes")
-    train = plan.column("split") == SPLITS.index("train")
-    stored = train & (plan.column("copies") > 0)
-    found = {}
-    for number, known in enumerate(plan.header.components):
-        mine = component == number
-        tokens = int(stored_sizes[mine[stored]].sum(dtype=np.int64))
-        all_bytes, stored_bytes = (int(sizes[mine & rows].sum(dtype=np.int64)) for rows in (train, stored))
-        found[known.slug] = tokens * all_bytes // stored_bytes if stored_bytes else tokens
-    return found
+    numbers = len(plan.header.components)
+    tokens, all_bytes, stored_bytes = (np.zeros(numbers, np.int64) for _ in range(3))
+    before = 0
+    for component, split, copies, sizes in plan.groups(["component", "split", "copies", "bytes"]):
+        train = split == SPLITS.index("train")
+        stored = train & (copies > 0)
+        ids = stored_sizes[before : before + np.count_nonzero(stored)]
+        before += len(ids)
+        # Not by weights of `bincount`, which adds doubles.
+        np.add.at(tokens, component[stored], ids.astype(np.int64))
+        np.add.at(all_bytes, component[train], sizes[train].astype(np.int64))
+        np.add.at(stored_bytes, component[stored], sizes[stored].astype(np.int64))
+    return {
+        known.slug: ids * whole // held if held else ids
+        for known, ids, whole, held in zip(
+            plan.header.components, tokens.tolist(), all_bytes.tolist(), stored_bytes.tolist(), strict=True
+        )
+    }
 
 
 def _refuse_another_plan(root: Path, data: Manifest) -> None:
@@ -139,22 +153,53 @@ def _copies(plan: Plan, epochs: list[float]) -> np.ndarray:
     """Copies of every row: as the build decides them, of whole documents by their first piece."""
     import numpy as np
 
+    firsts, keys = [], []
+    before: tuple | None = None
+    for _, block in plan.blocks(["component", "file", "line", "split", "ordinal", "text_hash"]):
+        names = ("component", "file", "line")
+        first = np.empty(len(block["line"]), bool)
+        first[:1] = before is None or before != tuple(block[name][0] for name in names)
+        first[1:] = np.any([block[name][1:] != block[name][:-1] for name in names], axis=0)
+        before = tuple(block[name][-1] for name in names)
+        firsts.append(first)
+        keys.append(copy_keys(plan.header.seed, block["text_hash"][first], block["ordinal"][first]))
+    is_first, key = np.concatenate([np.empty(0, bool), *firsts]), np.concatenate([np.empty(0, np.uint64), *keys])
+    del firsts, keys
     copies = plan.column("copies").copy()
-    first = np.zeros(len(plan), bool)
-    first[:1] = True
-    for name in ("component", "file", "line"):
-        first[1:] |= np.diff(plan.column(name)) != 0
-    keys = copy_keys(plan.header.seed, hash_columns(plan.table)[first], plan.column("ordinal")[first])
-    component, train = plan.column("component")[first], plan.column("split")[first] == SPLITS.index("train")
-    of_document = copies[first]
+    component = plan.column("component")[is_first]
+    train = plan.column("split")[is_first] == SPLITS.index("train")
+    of_document = copies[is_first]
     for number, weight in enumerate(epochs):
         mine = train & (component == number)
-        of_document[mine] = exact_copies(weight, keys[mine])
-    copies[:] = of_document[np.cumsum(first) - 1]
+        of_document[mine] = exact_copies(weight, key[mine])
+    counted = 0
+    for start in range(0, len(copies), _ROWS_AT_ONCE):
+        documents = counted + np.cumsum(is_first[start : start + _ROWS_AT_ONCE])
+        copies[start : start + _ROWS_AT_ONCE] = of_document[documents - 1]
+        counted = int(documents[-1])
     return copies
 
 
-def _stored(prefix: Path, plan: Plan, data: Manifest) -> tuple[np.ndarray, np.ndarray]:
+def _stored_numbers(plan: Plan) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of ascending rows of train, of the whole plan in the end: which stored document each is."""
+    import numpy as np
+
+    split, copies = plan.column("split"), plan.column("copies")
+    passed = counted = 0
+
+    def numbers(rows: np.ndarray) -> np.ndarray:
+        nonlocal passed, counted
+        end = int(rows[-1]) + 1
+        stored = (split[passed:end] == SPLITS.index("train")) & (copies[passed:end] > 0)
+        ends = counted + np.cumsum(stored)
+        found = ends[rows - passed] - 1
+        passed, counted = end, int(ends[-1])
+        return found
+
+    return numbers
+
+
+def _stored(prefix: Path, plan: Plan, data: Manifest, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
     """Ids and place of each stored document, in plan order.
 
     Raises CorruptData where the index does not hold as many as its manifest says.
@@ -163,12 +208,7 @@ def _stored(prefix: Path, plan: Plan, data: Manifest) -> tuple[np.ndarray, np.nd
 
     index = read_index(index_path(prefix))
     if data.counts.get("materialized"):
-        # Every copy has a place of its own, in the order of the index; one of them is read, the others stay unread.
-        rows = entry_rows(plan, "train", plan.entries("train"))
-        documents = int(rows.max(initial=-1)) + 1
-        sizes, pointers = np.empty(documents, np.int32), np.empty(documents, np.int64)
-        sizes[rows], pointers[rows] = index.sizes, index.pointers
-        return sizes, pointers
+        return _stored_apart(index, plan, scratch)
     # They lie in plan order without gaps, none without ids: their places say all, and no entry need be sorted.
     pointers = np.sort(index.pointers)
     # numpy's own `unique` hashes, which takes ten times as long.
@@ -181,6 +221,24 @@ def _stored(prefix: Path, plan: Plan, data: Manifest) -> tuple[np.ndarray, np.nd
         )
     ends = np.append(pointers[1:], file_bytes(data_path(prefix)))
     return ((ends - pointers) // index.dtype.itemsize).astype(np.int32), pointers
+
+
+def _stored_apart(index: ShardIndex, plan: Plan, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Every copy has a place of its own, in the order of the index; the last is read, the others stay unread."""
+    import numpy as np
+
+    number = _stored_numbers(plan)
+    beside = RowValues({"number": "i8"}, lambda rows: (number(rows),))
+    documents = sum(
+        int(np.count_nonzero((split == SPLITS.index("train")) & (copies > 0)))
+        for split, copies in plan.groups(["split", "copies"])
+    )
+    sizes, pointers, first = np.empty(documents, np.int32), np.empty(documents, np.int64), 0
+    with copies_in_order(plan, "train", scratch / _ORDER, beside=beside) as copies:
+        for entries, values in copies:
+            some = slice(first, first := first + len(entries.row))
+            sizes[values["number"]], pointers[values["number"]] = index.sizes[some], index.pointers[some]
+    return sizes, pointers
 
 
 def _outputs(folder: Path, data: Manifest, splits: Iterable[str]) -> list[OutputFile]:

@@ -209,11 +209,14 @@ def test_copies_are_written_out_in_the_order_asked_and_parts_stay(
     starts = np.cumsum([0, *map(len, documents)])
     entries = draw.draw(st.lists(st.integers(0, len(documents) - 1), max_size=30))
     sizes_bytes = np.array([len(documents[entry]) for entry in entries], np.int64)
+    pointers = starts[entries].astype(np.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards.joining, "PLACES_AT_ONCE", at_once)
         patch.setattr(shards.joining, "MAPPED_BYTES", mapped_bytes)
         found = write_copies(
-            parts, folder / "train.bin", pointers=starts[entries].astype(np.int64), sizes_bytes=sizes_bytes
+            parts,
+            folder / "train.bin",
+            places=[(pointers[first : first + 7], sizes_bytes[first : first + 7]) for first in range(0, 30, 7)],
         )
     expected = [documents[entry] for entry in entries]
     assert found == digest(expected)

@@ -187,7 +187,7 @@ def test_copies_are_written_out_or_not_as_asked_the_last_time(root):
 
 @pytest.mark.parametrize("materialize", [False, True])
 @pytest.mark.parametrize(
-    "place", ["Joiner.append", "Joiner.finish", "write_copies", "write_bytes", "write_index", "publish"]
+    "place", ["Joiner.append", "Joiner.finish", "write_copies", "write_bytes", "write_split_index", "publish"]
 )
 @pytest.mark.parametrize("call", [1, 2])
 @pytest.mark.parametrize("done", [False, True])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import shards.writer
 from pile_toolkit.core.errors import UsageError
 from shards.format import token_dtype
-from shards.writer import BATCH_CHARACTERS, BATCH_DOCUMENTS, assemble_index, open_part, stored_pointers
+from shards.writer import BATCH_CHARACTERS, BATCH_DOCUMENTS, open_part
 
 
 class ByteEncoder:
@@ -97,27 +97,3 @@ def test_ids_that_do_not_fit_the_rule_are_refused(tmp_path):
         with pytest.raises(UsageError, match=f"end-of-text is id {end_of_text}, the vocabulary ends at 256"):
             write_part(tmp_path / "0.bin", [], ByteEncoder(end_of_text=end_of_text))
     assert list(tmp_path.iterdir()) == []
-
-
-@settings(deadline=None)
-@given(
-    sizes=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=20),
-    dtype=st.sampled_from(["u2", "i4"]),
-    draw=st.data(),
-)
-def test_entries_point_at_their_stored_document(sizes, dtype, draw):
-    entries = draw.draw(st.lists(st.integers(0, len(sizes) - 1), max_size=40))
-    entry_sizes, pointers = assemble_index(sizes, stored_pointers(sizes, dtype=dtype), entries)
-    assert (entry_sizes.dtype, pointers.dtype) == (np.int32, np.int64)
-    assert entry_sizes.tolist() == [sizes[entry] for entry in entries]
-    assert pointers.tolist() == [np.dtype(dtype).itemsize * sum(sizes[:entry]) for entry in entries]
-
-
-def test_an_index_of_nothing_is_empty():
-    assert [array.tolist() for array in assemble_index([], [], [])] == [[], []]
-
-
-@pytest.mark.parametrize(("entries", "says"), [([0, 3], "documents 0 to 3, there are 3"), ([-1], "documents -1 to -1")])
-def test_an_entry_without_a_stored_document_is_refused(entries, says):
-    with pytest.raises(UsageError, match=says):
-        assemble_index([1, 2, 3], [0, 2, 6], entries)

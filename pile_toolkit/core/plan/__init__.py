@@ -17,6 +17,7 @@ from pile_toolkit.core.plan.files import (
     write_plan_parts,
 )
 from pile_toolkit.core.plan.order import Entries
+from pile_toolkit.core.plan.ranges import CopiesInOrder, EntryRange, RowValues, copies_in_order
 from pile_toolkit.core.plan.separation import OrderedCopies, Separation, separate
 from pile_toolkit.core.plan.table import Plan, PlanTotals
 from pile_toolkit.core.plan.texts import (
@@ -32,7 +33,9 @@ __all__ = [
     "MOVED_FILE",
     "PLAN_FILE",
     "SPLITS",
+    "CopiesInOrder",
     "Entries",
+    "EntryRange",
     "OrderedCopies",
     "Plan",
     "PlanComponent",
@@ -40,7 +43,9 @@ __all__ = [
     "PlanTotals",
     "PlannedDocument",
     "PlannedText",
+    "RowValues",
     "Separation",
+    "copies_in_order",
     "file_tasks",
     "iter_documents",
     "iter_texts",

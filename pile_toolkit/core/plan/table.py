@@ -9,7 +9,7 @@ from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.plan.files import SPLITS, open_plan, read_moved, schema
 from pile_toolkit.core.plan.order import Entries, copy_keys_of, text_identities
 from pile_toolkit.core.plan.separation import OrderedCopies, separate
-from pile_toolkit.core.tables import TableFile, arrow_array, hash_array, integers, joined
+from pile_toolkit.core.tables import GROUP_ROWS, TableFile, arrow_array, hash_array, integers, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,13 +112,28 @@ class Plan:
         other._is_mixed = True
         return other
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether copies are others than those of the plan on the disk."""
+        return self._is_mixed
+
     def groups(self, names: Sequence[str]) -> Iterator[tuple[np.ndarray, ...]]:
         """Numeric columns of all rows, in order, a group of rows at a time: of a plan on the disk nothing is kept."""
-        if isinstance(self._table, TableFile) and not self._is_mixed:
-            for _, table in self._table.groups(names):
-                yield tuple(integers(joined(table, name)) for name in names)
+        for _, block in self.blocks(names):
+            yield tuple(block[name] for name in names)
+
+    def blocks(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """(first row, columns by name) of all rows as `groups` reads them; `text_hash` is uint64[rows, 2]."""
+        kept = [name for name in names if name in self._arrays or not isinstance(self._table, TableFile)]
+        others = [name for name in names if name not in kept]
+        if others and isinstance(self._table, TableFile):
+            groups = ((first, table.num_rows, table) for first, table in self._table.groups(others))
         else:
-            yield tuple(self.column(name) for name in names)
+            groups = ((first, GROUP_ROWS, None) for first in range(0, len(self), GROUP_ROWS))
+        for first, rows, table in groups:
+            arrays = {name: self._array(name).slice(first, rows) for name in kept}
+            arrays |= {name: joined(table, name) for name in others}
+            yield first, {name: (hash_array if name == "text_hash" else integers)(arrays[name]) for name in names}
 
     def totals(self) -> PlanTotals:
         """Sums over all rows, read a group at a time."""
