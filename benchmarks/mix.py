@@ -49,9 +49,9 @@ def measure_mix(folder: Path, sequences: int) -> None:
 def make_large_root(root: Path, sequences: int) -> None:
     """A plan and its shards without texts: `sequences` copies of two thirds as many documents."""
     from pile_toolkit.core.manifest import StageKey, describe, publish
-    from pile_toolkit.core.plan import PLAN_FILE, Plan, PlanComponent, PlanHeader, write_plan
-    from shards.stage import SUFFIXES, entry_rows, write_split_index
-    from shards.writer import assemble_index, stored_pointers
+    from pile_toolkit.core.plan import PLAN_FILE, Plan, PlanComponent, PlanHeader, copies_in_order, write_plan
+    from shards.assembly import PLAN_COLUMNS, StoredDocuments, write_split_index
+    from shards.stage import SUFFIXES
 
     documents, draw = sequences * 2 // 3, np.random.default_rng(1)
     header = PlanHeader(
@@ -76,18 +76,17 @@ def make_large_root(root: Path, sequences: int) -> None:
     planned = publish(root / "plan", built, outputs=outputs, counts={}, started_at=time.time())
     plan, folder = Plan.read(root), root / "shards"
     folder.mkdir()
-    sizes, entries = draw.integers(1, 5000, documents, dtype=np.int32), plan.entries("train")
+    sizes = draw.integers(1, 5000, documents, dtype=np.int32)
     with (folder / "train.bin").open("wb") as file:
         file.truncate(2 * int(sizes.sum(dtype=np.int64)))
-    in_index = assemble_index(sizes, stored_pointers(sizes, dtype="u2"), entry_rows(plan, "train", entries))
-    write_split_index(
-        plan, folder / "train", entries=entries, sizes=in_index[0], pointers=in_index[1], dtype=np.dtype("u2")
-    )
+    stored = StoredDocuments([sizes], dtype="u2").beside()
+    with copies_in_order(plan, "train", root / "order", columns=PLAN_COLUMNS, beside=stored) as copies:
+        written = write_split_index(plan.header, folder / "train", copies=copies, dtype=np.dtype("u2"))
     counts = {
         "vocab_size": 50257,
         "tokenizer": "none",
         "dtype": "uint16",
-        "splits": {"train": {"sequences": len(entries.row), "tokens": 0, "stored": documents, "stored_tokens": 0}},
+        "splits": {"train": {"sequences": written.sequences, "tokens": 0, "stored": documents, "stored_tokens": 0}},
     }
     key = StageKey(stage="shards", format=1, inputs={"plan": planned.digest(), "tokenizer": "none"})
     # The .bin is a hole of 30 GB: its hash is never looked at.

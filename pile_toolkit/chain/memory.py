@@ -59,7 +59,12 @@ CLUSTERED_DOCUMENT_BYTES = 44
 BUCKETED_DOCUMENT_BYTES = 24
 PLANNED_DOCUMENT_BYTES = 16
 INDEXED_DOCUMENT_BYTES = 80
-INDEXED_COPY_BYTES = 100
+# What writes shards has copies in the order of their keys (2^20 at most, or one part in 256), a mix what it decides
+# by document and the index that it reads.
+DEALT_COPY_BYTES = 240
+DEALT_LARGEST_BYTES = 288 * _MIB
+MIXED_DOCUMENT_BYTES = 60
+MIXED_COPY_BYTES = 48
 FILE_ROW_BYTES = 160
 READ_COPY_BYTES = 48
 # Of a document whose lengths are like no other's; of one that filters may have dropped.
@@ -128,7 +133,7 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
     signed = at_once * (BAND_BLOCK_BYTES * work.num_perm // 4 + SIGNED_FACTOR * work.longest_bytes)
     # Where the n-grams are found once on average; each further place of one takes 300 bytes.
     searched = SOUGHT_FACTOR * work.against_bytes + at_once * SEARCHED_FACTOR * work.longest_bytes
-    assembled = INDEXED_DOCUMENT_BYTES * work.documents + INDEXED_COPY_BYTES * work.copies
+    assembled = _assembling(work)
     written = processes * ENCODER_BYTES + assembled
     written += at_once * (rows + GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
     filtered = processes * KERNELS_BYTES + at_once * (read + FILTERED_FACTOR * work.longest_bytes)
@@ -154,7 +159,11 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         "stats": ENCODER_BYTES + at_once * BLOCKS_BYTES + 2 * READ_COPY_BYTES * work.copies,
         "statistics": _measuring(work, processes, at_once),
         "shards verify": PLAIN_BYTES + at_once * BLOCKS_BYTES + MAPPED_BYTES + 2 * READ_COPY_BYTES * work.copies,
-        "mix": TABLES_BYTES + assembled,
+        "mix": TABLES_BYTES
+        + GROUPS_BYTES
+        + assembled
+        + MIXED_DOCUMENT_BYTES * work.documents
+        + MIXED_COPY_BYTES * work.copies,
         "train": TORCH_BYTES
         + TRAINED_PARAMETER_BYTES * work.parameters
         + TRAINED_LOGITS * work.logits_bytes
@@ -179,6 +188,11 @@ def _planning(work: MemoryInput) -> int:
     hashed = min(HASHED_DOCUMENT_BYTES * work.documents, HASHES_LARGEST_BYTES)
     ordered = min(ORDERED_COPY_BYTES * work.copies, ORDERED_LARGEST_BYTES)
     return KERNELS_BYTES + 2 * GROUPS_BYTES + PLANNED_DOCUMENT_BYTES * work.documents + max(hashed, ordered)
+
+
+def _assembling(work: MemoryInput) -> int:
+    """A range of copies while the index of shards is written; of very many copies ranges are longer."""
+    return min(DEALT_COPY_BYTES * work.copies, max(DEALT_LARGEST_BYTES, DEALT_COPY_BYTES * work.copies // 256))
 
 
 def _dealing(work: MemoryInput) -> int:

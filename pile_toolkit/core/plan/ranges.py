@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pile_toolkit.core.plan.table import Plan
 
-COPIES_AT_ONCE = 1 << 21
+COPIES_AT_ONCE = 1 << 20
 # Files that are open at once: of more copies than 256 times those at once, ranges are longer.
 _MOST_BITS = 8
 _DEALT_AT_ONCE = 1 << 18
