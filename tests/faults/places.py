@@ -1,22 +1,24 @@
-"""A seed in, a fact out: shards are killed while parts are joined, copies written out or a mix made, and run again.
+"""A seed in, a fact out: a command is killed at a place inside of its stage, and run again.
 
 Half of the cases are killed before a file operation, drawn among those of the place; the other half in mid-file: from
-the moment on at which a file is opened the system lets no file grow past a drawn size, and ends the process that tries,
-in the middle of a write, with nothing of it tidied up. The same command then has to leave the bytes of an undisturbed
-one and no other files.
+such an operation on the system lets no file grow past a drawn size, and ends the process that tries, in the middle of
+a write, with nothing of it tidied up. The same command then has to leave the bytes of an undisturbed one and no other
+files. All work is done by one process, so that the operations have the same numbers in every run.
 """
 
 from __future__ import annotations
 
 import random
 import re
+import shutil
 import signal
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pile_toolkit.core.files import hash_file
 from pile_toolkit.core.manifest import MANIFEST, TIMINGS
+from tests.faults.bulk import BUILD, FILTERED, PLAIN, begin_bulk, bulk_folder, bulk_root
 from tests.faults.ground import DEADLY, FOLDER_FILES, SAMPLED, SERVED, RunningPile, copy_root, demand_sound, scratch
 from tests.faults.outcome import demand
 
@@ -27,20 +29,29 @@ if TYPE_CHECKING:
     from tests.faults.ground import Ground
 
 SECOND_KILLS = 0.3
+LONGEST_BYTES = 1 << 20
+# A limit that no file reached is drawn again, lower.
+ATTEMPTS = 6
 _alone = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A command, the folder it writes, the operations that belong to the place, and which of them open a file."""
+    """A command, the folder that it writes ("" for all), and the operations that belong to the place.
+
+    `opens` is which of these open a file, where Python does; else after any of them files may no longer grow.
+    `begin` is the root of `bulk_root` that the command finds, None for one of the ground's.
+    """
 
     command: str
     writes: str
     operations: str
-    opens: str
+    opens: str | None = None
+    begin: str | None = None
 
 
 _NAMES = "(?:train|val|test)"
+_WORK = r".*/corpus/\.work-\w+"
 PLACES = {
     # Parts become the .bin in the work folder: the first is linked, the others appended and removed one by one.
     "join": Place(
@@ -61,6 +72,31 @@ PLACES = {
         operations=r"\S+ .*/mixes/.*",
         opens=rf"open .*/mixes/other/\.(?P<file>{_NAMES}\.\S+)\.\d+\.tmp$",
     ),
+    # What the source brought moves to a folder of its own, then its filtered documents take its place.
+    "filters on": Place(command=f"{PLAIN} {FILTERED}", writes="components", operations=r"\S+ .*", begin="plain"),
+    "filters off": Place(command=PLAIN, writes="components", operations=r"\S+ .*", begin="filtered"),
+    "plan files": Place(
+        command=f"{BUILD} --no-write-corpus", writes="plan", operations=r"\S+ .*", begin="deduplicated"
+    ),
+    "corpus, pass 1": Place(
+        command=BUILD, writes="corpus", operations=rf"\S+ {_WORK}/(\.?layout|deal-).*", begin="planned"
+    ),
+    # Blocks go as the outputs appear that need them, and these move in at the end.
+    "corpus, pass 2": Place(
+        command=BUILD,
+        writes="corpus",
+        operations=rf"\S+ {_WORK}/sort-.*|os\.remove .*\.blocks$|\S+ .*/corpus/(?!\.work).*",
+        begin="planned",
+    ),
+    "stats": Place(
+        command="stats --root {root} --scheduler serial", writes="stats", operations=r"\S+ .*", begin="planned"
+    ),
+    "run --locked": Place(
+        command="run --locked {bulk}/few.lock --from {bulk}/source --root {root} --scheduler serial",
+        writes="",
+        operations=r"\S+ .*",
+        begin="nothing",
+    ),
 }
 
 
@@ -80,41 +116,58 @@ def kill_place(ground: Ground, name: str, seed: int, *, in_mid_file: bool) -> st
     with scratch(ground) as folder:
         root = folder / "root"
         _begin(ground, name, root)
-        facts = []
+        facts: list[str] = []
         for _ in range(1 + (rng.random() < SECOND_KILLS)):
-            fault, fact = _draw(place, expected, rng, in_mid_file=in_mid_file)
-            code, said = _run(ground, place, root, fault)
+            for attempt in range(ATTEMPTS):
+                fault = _draw(place, expected, rng, in_mid_file=in_mid_file, attempt=attempt)
+                code, said = _run(ground, place, root, fault.variables)
+                if code != 0 or facts:
+                    break
+                # No file grew so long.
+                shutil.rmtree(root)
+                _begin(ground, name, root)
             if code == 0 and facts:
                 # The first kill came late: not so many operations were left.
                 break
             wanted = signal.SIGXFSZ if in_mid_file else signal.SIGKILL
-            demand(code == -wanted, f"{fact} it ended with {code}, not {-wanted}: {said}")
-            demand(not (root / place.writes / MANIFEST).exists(), f"{fact} {place.writes} looks finished")
+            demand(code == -wanted, f"{fault.fact} it ended with {code}, not {-wanted}: {said}")
+            if fault.before_manifest and not facts:
+                demand(not (root / place.writes / MANIFEST).exists(), f"{fault.fact} {place.writes} looks finished")
             demand_sound(root)
-            facts.append(fact)
+            facts.append(fault.fact)
         code, said = _run(ground, place, root)
-        demand(code == 0, f"run again it ended with {code}: {said}")
+        demand(code == 0, f"{', then '.join(facts)}, and run again it ended with {code}: {said}")
         _compare(expected, root, ", then ".join(facts))
     return ", then ".join(facts)
 
 
-def _draw(place: Place, expected: Undisturbed, rng: random.Random, *, in_mid_file: bool) -> tuple[dict[str, str], str]:
-    """(variables of the fault, the fact)."""
-    fault = {"FAULT_FOLDER": "{root}/" + place.writes.partition("/")[0]}
-    if not in_mid_file:
-        numbers = [number for number, line in enumerate(expected.operations, 1) if re.match(place.operations, line)]
-        number = rng.choice(numbers)
-        fact = f"killed before file operation {number} of {len(expected.operations)}"
-        return {**fault, "FAULT_AT": str(number), "FAULT_KILLS": "process"}, fact
-    opened = [
-        (number, found["file"])
-        for number, line in enumerate(expected.operations, 1)
-        if (found := re.match(place.opens, line))
-    ]
-    number, file = rng.choice(opened)
-    limit_bytes = rng.randrange(1, expected.sizes[f"{place.writes}/{file}"])
-    fact = f"killed at byte {limit_bytes:,} of {file}"
-    return {**fault, "FAULT_AT": str(number), "FAULT_LIMIT_BYTES": str(limit_bytes)}, fact
+class _Fault(NamedTuple):
+    """Its variables, what it is, and whether it ends a first run before that could publish."""
+
+    variables: dict[str, str]
+    fact: str
+    before_manifest: bool
+
+
+def _draw(place: Place, expected: Undisturbed, rng: random.Random, *, in_mid_file: bool, attempt: int) -> _Fault:
+    variables = {"FAULT_FOLDER": "{root}/" + place.writes.partition("/")[0]}
+    lines = list(enumerate(expected.operations, 1))
+    if in_mid_file and place.opens is not None:
+        opened = [(number, found["file"]) for number, line in lines if (found := re.match(place.opens, line))]
+        number, file = rng.choice(opened)
+        limit_bytes = rng.randrange(1, expected.sizes[f"{place.writes}/{file}"])
+        fact = f"killed at byte {limit_bytes:,} of {file}"
+        return _Fault({**variables, "FAULT_AT": str(number), "FAULT_LIMIT_BYTES": str(limit_bytes)}, fact, True)
+    number = rng.choice([number for number, line in lines if re.match(place.operations, line)])
+    if in_mid_file:
+        # Most files are small, some are large.
+        limit_bytes = int(LONGEST_BYTES ** (rng.random() / (1 + attempt)))
+        fact = f"killed at byte {limit_bytes:,} of a file after file operation {number} of {len(lines)}"
+        return _Fault({**variables, "FAULT_AT": str(number), "FAULT_LIMIT_BYTES": str(limit_bytes)}, fact, False)
+    published = [number for number, line in lines if re.search(rf"/{place.writes}/\.{MANIFEST}\S+$", line)]
+    fact = f"killed before file operation {number} of {len(lines)}"
+    before_manifest = bool(published) and number <= published[-1]
+    return _Fault({**variables, "FAULT_AT": str(number), "FAULT_KILLS": "process"}, fact, before_manifest)
 
 
 def _undisturbed(ground: Ground, name: str) -> Undisturbed:
@@ -133,14 +186,18 @@ def _undisturbed(ground: Ground, name: str) -> Undisturbed:
 
 
 def _begin(ground: Ground, name: str, root: Path) -> None:
-    if name == "mix":
+    if (begun := PLACES[name].begin) is not None:
+        begin_bulk(ground, begun, root)
+        if name == "run --locked":
+            bulk_root(ground, "locked")
+    elif name == "mix":
         copy_root(ground.data.root, root)
     else:
         ground.start(ground.data, "shards", root)
 
 
 def _run(ground: Ground, place: Place, root: Path, fault: Mapping[str, str] | None = None) -> tuple[int, str]:
-    places = {"root": root, "weights": ground.folder / "place-weights.toml"}
+    places = {"root": root, "weights": ground.folder / "place-weights.toml", "bulk": bulk_folder(ground)}
     arguments = [word.format(**places) for word in place.command.split()]
     variables = {name: value.format(root=root) for name, value in (fault or {}).items()}
     run = RunningPile(arguments, {"PYTHONPATH": str(DEADLY), **variables} if fault else {})
@@ -152,9 +209,13 @@ def _run(ground: Ground, place: Place, root: Path, fault: Mapping[str, str] | No
 
 
 def _hashes(root: Path) -> dict[str, str]:
-    """Of every file but the times, by its name under the root."""
-    files = [path for path in root.rglob("*") if path.is_file() and path.name not in (TIMINGS, ".lease.json")]
-    return {str(path.relative_to(root)): hash_file(path) for path in files}
+    """Of every file but the times and what tells of them, by its name under the root; folders are names only."""
+    found = {}
+    for path in root.rglob("*"):
+        name = path.relative_to(root).as_posix()
+        if path.name not in (TIMINGS, ".lease.json"):
+            found[name] = hash_file(path) if path.is_file() and not name.startswith("reports/") else ""
+    return found
 
 
 def _compare(expected: Undisturbed, root: Path, fact: str) -> None:
