@@ -206,8 +206,8 @@ def formats() -> dict[str, int]:
     modules = {
         "download": "pipelines.download",
         "dedup": "pipelines.dedup.stage",
-        "build": "pipelines.build",
-        "corpus": "pipelines.corpus",
+        "build": "pipelines.build.stage",
+        "corpus": "pipelines.corpus.stage",
         "tokenizer": "tokenizer.stage",
         "shards": "shards.stage",
     }

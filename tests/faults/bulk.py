@@ -44,7 +44,8 @@ _STEPS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     # Small, for many flips; its commands are found again by a repair.
     "told": ("few", ("stats --root {root} --scheduler serial",)),
     "few": ("nothing", ("run {bulk}/few.toml --root {root} --scheduler serial",)),
-    "locked": ("few", ("lock --root {root} -o {bulk}/few.lock",)),
+    "bare": ("nothing", ("run {bulk}/bare.toml --root {root} --scheduler serial",)),
+    "locked": ("bare", ("lock --root {root} -o {bulk}/few.lock",)),
 }
 _FEW = """
 seed = 7
@@ -53,9 +54,7 @@ root = "root"
 [download]
 components = ["enron-emails", "ubuntu-irc"]
 from = "source"
-mask = ["email"]
-filters = { length = { min_words = 4, max_words = 340 } }
-
+%s
 [build]
 train_shards = 3
 val_share = 0.1
@@ -64,6 +63,10 @@ weights = { enron-emails = 30, ubuntu-irc = 30 }
 
 [tokenizer]
 vocab_size = 600
+"""
+_FEW_FILTERS = """
+mask = ["email"]
+filters = { length = { min_words = 4, max_words = 40 } }
 """
 _alone = threading.Lock()
 
@@ -118,6 +121,7 @@ def _write_sources(folder: Path) -> None:
                 some = rng.randint(1, LARGE_WORDS if slug == LARGE else 60)
                 text = " ".join([*rng.choices(words, k=some), *(["me@example.org"] if number % 5 == 0 else [])])
                 writer.write(text, {"number": number})
-    (folder / "few.toml").write_text(_FEW)
+    (folder / "few.toml").write_text(_FEW % _FEW_FILTERS)
+    (folder / "bare.toml").write_text(_FEW % "")
     weights = {LARGE: 1.0, **dict.fromkeys(SMALL, 40.0)}
     (folder / "weights.toml").write_text("".join(f"{slug} = {epochs}\n" for slug, epochs in weights.items()))

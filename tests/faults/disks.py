@@ -18,6 +18,7 @@ from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.files import hash_file
 from pile_toolkit.core.manifest import MANIFEST
 from tests.chain.small_chain import deterministic_outputs, pile_command, process_environment
+from tests.faults.bulk import BUILD, FILTERED, PLAIN, begin_bulk, bulk_folder
 from tests.faults.ground import (
     FOLDER_FILES,
     FOLDERS,
@@ -38,12 +39,23 @@ if TYPE_CHECKING:
     from tests.faults.ground import Ground
     from tests.faults.outcome import Outcome
 
-STAGES = (*FOLDERS, "mix", "export", "minhash", "against")
+STAGES = (
+    *FOLDERS,
+    "mix",
+    "export",
+    "minhash",
+    "against",
+    "filters",
+    "plan, copies moved",
+    "corpus, pass 1",
+    "corpus, pass 2",
+    "stats",
+)
 AMPLE_BYTES = 64 << 20
 PAGE_BYTES = 4096
 # Beside its outputs a stage has parts and temporary files; where a draw left room enough, the next has half of it.
 NEED_PER_OUTPUT = 1.6
-ATTEMPTS = 5
+ATTEMPTS = 10
 OUT_OF_SPACE = 5
 EXCERPT_CHARACTERS = 400
 # A download knows the size of what comes before its first byte.
@@ -53,10 +65,17 @@ _alone = threading.Lock()
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage alone: the folder it writes (seen from the disk) and its command, where {root} and so on are filled."""
+    """One stage alone: the folder it writes (seen from the disk) and its command, where {root} and so on are filled.
+
+    `begin` is the root of `bulk_root` that it finds, None for one of the ground's; `hits` what the error has to name.
+    `least` is the smallest part of what it needs that is drawn: with less it would not come so far.
+    """
 
     writes: str
     command: str
+    begin: str | None = None
+    hits: str = ""
+    least: float = 0.0
 
 
 def _stages() -> dict[str, Stage]:
@@ -80,6 +99,14 @@ def _stages() -> dict[str, Stage]:
         ),
         "against": Stage(writes="root/dedup", command="dedup --against {evaluation} --root {root} --jobs 2"),
         "export": Stage(writes="model", command="export {root}/runs/debug {disk}/model --to hf"),
+        "filters": Stage(writes="root/components", command=f"{PLAIN} {FILTERED}", begin="plain"),
+        "plan, copies moved": Stage(
+            writes="root/plan", command=f"{BUILD} --no-write-corpus", begin="deduplicated", hits=r"/plan/\S+\.parquet"
+        ),
+        "corpus, pass 1": Stage(writes="root/corpus", command=BUILD, begin="planned", hits="/deal-"),
+        # The blocks have room, and with them some of the outputs.
+        "corpus, pass 2": Stage(writes="root/corpus", command=BUILD, begin="planned", hits="/sort-", least=1.0),
+        "stats": Stage(writes="root/stats", command="stats --root {root} --jobs 2", begin="planned"),
     }
 
 
@@ -97,6 +124,7 @@ def fill_stage(ground: Ground, stage: str, share: float, seed: int = 0) -> Outco
 
 def _fill(ground: Ground, name: str, share: float) -> str:
     stage, (expected, needed_bytes) = _stages()[name], _reference(ground, name)
+    share += stage.least
     for _ in range(ATTEMPTS):
         room_bytes = int(share * needed_bytes * NEED_PER_OUTPUT) // PAGE_BYTES * PAGE_BYTES
         with scratch(ground) as folder, small_disk(folder / "disk", size_bytes=AMPLE_BYTES) as disk:
@@ -104,15 +132,19 @@ def _fill(ground: Ground, name: str, share: float) -> str:
             resize_disk(disk, size_bytes=_used_bytes(disk) + room_bytes)
             code, said = _run(ground, stage, disk)
             if code == 0:
-                share /= 2
+                share *= 0.9 if stage.least else 0.5
                 continue
             missing_bytes = _judge_refusal(disk, stage, code, said)
+            if not re.search(stage.hits, said):
+                # Too early or too late.
+                share *= 1.25 if stage.least else 0.5
+                continue
             resize_disk(disk, size_bytes=AMPLE_BYTES)
             code, said = _run(ground, stage, disk)
             demand(code == 0, f"with room again it ended with {code}: {said}")
             _compare(expected, disk)
             return f"room for {room_bytes:,} bytes, {missing_bytes:,} said to be missing"
-    raise AssertionError(f"{name} completes with room for {room_bytes:,} bytes")
+    raise AssertionError(f"{name} does not fail where it should with room for {room_bytes:,} bytes: {said}")
 
 
 def _judge_refusal(disk: Path, stage: Stage, code: int, said: str) -> int:
@@ -131,7 +163,9 @@ def _judge_refusal(disk: Path, stage: Stage, code: int, said: str) -> int:
 
 
 def _begin(ground: Ground, name: str, root: Path) -> None:
-    if name in FOLDERS:
+    if (begun := _stages()[name].begin) is not None:
+        begin_bulk(ground, begun, root)
+    elif name in FOLDERS:
         ground.start(ground.full, name, root)
     else:
         copy_root(ground.full.root, root)
@@ -140,7 +174,7 @@ def _begin(ground: Ground, name: str, root: Path) -> None:
 def _run(ground: Ground, stage: Stage, disk: Path) -> tuple[int, str]:
     weights = ground.folder / "weights.toml"
     places = {"root": disk / "root", "disk": disk, "data": ground.data.config, "full": ground.full.config}
-    beside = {"weights": weights, "evaluation": ground.folder / "evaluation"}
+    beside = {"weights": weights, "evaluation": ground.folder / "evaluation", "bulk": bulk_folder(ground)}
     arguments = [word.format(**places, **beside) for word in stage.command.split()]
     done = subprocess.run(
         pile_command(arguments), capture_output=True, text=True, env=process_environment(), timeout=PATIENCE_S
@@ -174,7 +208,7 @@ def _make_reference(ground: Ground, name: str, folder: Path) -> None:
     weights = "".join(f"{slug} = 1.5\n" for slug in (*FOLDER_FILES, SERVED, SAMPLED))
     (ground.folder / "weights.toml").write_text(weights)
     _write_evaluation_set(ground)
-    copy_root(ground.full.root, folder / "root")
+    _begin(ground, name, folder / "root")
     code, said = _run(ground, _stages()[name], folder)
     if code != 0:
         shutil.rmtree(folder)
