@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 HASH_BLOCK_BYTES = 4 << 20
 TEMPORARY_SUFFIX = ".tmp"
 LEAST_BYTES = 4096
+# What numpy says, without an error number, where fewer bytes of an array fit than it has.
+_SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")
 
 
 @contextlib.contextmanager
@@ -70,7 +73,7 @@ def naming_full_disks(path: Path, *, needs_bytes: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not _SHORT_WRITE.search(str(error)):
             raise
         free_bytes = _free_bytes(path)
         fact = f"the disk is full while writing {path}: {free_bytes:,} bytes are free there"

@@ -158,7 +158,13 @@ def publish_much(folder):
     publish(folder, key, outputs=[], counts={}, started_at=0.0)
 
 
-@pytest.mark.parametrize("write", [write_documents, write_a_plan, write_a_folder, publish_much])
+def write_an_array(folder):
+    # numpy says of a short write how much of it fitted, and no error number.
+    with atomic_path(folder / "array.npy") as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.zeros(MIB, np.uint64), allow_pickle=False)
+
+
+@pytest.mark.parametrize("write", [write_documents, write_a_plan, write_a_folder, write_an_array, publish_much])
 def test_a_full_disk_is_named_and_nothing_half_written_has_a_name(tmp_path, write):
     with small_disk(tmp_path / "disk", size_bytes=MIB) as disk:
         with pytest.raises(

@@ -16,6 +16,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pile_toolkit.chain.config import RESOLVED
 from pile_toolkit.core.files import hash_file
 from pile_toolkit.core.manifest import MANIFEST, TIMINGS
 from tests.faults.bulk import BUILD, FILTERED, PLAIN, begin_bulk, bulk_folder, bulk_root
@@ -209,12 +210,13 @@ def _run(ground: Ground, place: Place, root: Path, fault: Mapping[str, str] | No
 
 
 def _hashes(root: Path) -> dict[str, str]:
-    """Of every file but the times and what tells of them, by its name under the root; folders are names only."""
+    """Of every file but the times, by its name under the root; what tells of times and places is only a name."""
     found = {}
     for path in root.rglob("*"):
         name = path.relative_to(root).as_posix()
         if path.name not in (TIMINGS, ".lease.json"):
-            found[name] = hash_file(path) if path.is_file() and not name.startswith("reports/") else ""
+            tells = name.startswith("reports/") or name == RESOLVED
+            found[name] = hash_file(path) if path.is_file() and not tells else ""
     return found
 
 
