@@ -7,6 +7,7 @@ blocks begin, so that who needs some of them reads no others.
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from array import array
@@ -18,9 +19,14 @@ import xxhash
 from pile_toolkit.core.errors import CorruptData
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     import numpy as np
+
+    from pipelines.corpus.lines import Batch
+
+    # data, rest, spans, chosen, out; returns the bytes it wrote.
+    Join = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], int]
 
 CODEC = "lz4_raw"
 # Larger ones compress no better.
@@ -32,9 +38,9 @@ LEAST_BLOCK_BYTES = 4 << 10
 _HEAD, _HASH = struct.Struct("<IIQQ"), struct.Struct("<Q")
 # At the end of a file: how many numbers say where its blocks begin.
 _PLACES = struct.Struct("<Q")
-# The key of a copy, the row of the plan, which of its copies.
-_RECORD = struct.Struct("<QQH")
-RECORD_TYPE = [("key", "<u8"), ("row", "<u8"), ("copy", "<u2")]
+# The key of a copy, the row of the plan, which of its copies, bytes of its line with the newline.
+RECORD_TYPE = [("key", "<u8"), ("row", "<u8"), ("copy", "<u2"), ("bytes", "<u4")]
+_RECORD_BYTES = 22
 
 
 class Block(NamedTuple):
@@ -48,77 +54,98 @@ class Block(NamedTuple):
     stored_bytes: int
 
 
-def records_of(key: np.ndarray, row: np.ndarray, copy: np.ndarray) -> list[bytes]:
+def records_of(key: np.ndarray, row: np.ndarray, copy: np.ndarray, line_bytes: np.ndarray) -> np.ndarray:
     """Copies as the records that `BlockWriter.add` takes."""
     import numpy as np
 
     table = np.empty(len(key), RECORD_TYPE)
-    table["key"], table["row"], table["copy"] = key, row, copy
-    data, size = table.tobytes(), _RECORD.size
-    return [data[at : at + size] for at in range(0, len(data), size)]
+    table["key"], table["row"], table["copy"], table["bytes"] = key, row, copy, line_bytes
+    return table
 
 
 class BlockWriter:
-    """Collects lines by bucket and appends full blocks to the file of the bucket, which is open only meanwhile.
+    """Appends a block for each bucket of a batch to the file of the bucket, which is open only meanwhile.
 
-    `file_of` numbers the file of each bucket. Ten thousand buckets need no ten thousand open files.
+    `file_of` numbers the file of each bucket, ascending. Ten thousand buckets need no ten thousand open files. `join`
+    is the kernel `join_lines`, or what does the same.
     """
 
-    def __init__(self, folder: Path, file_of: list[int], *, block_bytes: int, compress: bool) -> None:
+    def __init__(self, folder: Path, file_of: list[int], *, compress: bool, join: Join) -> None:
         self._folder, self._file_of = folder, file_of
-        self._block_bytes, self._compress = block_bytes, compress
+        self._compress, self._join = compress, join
         # Of each file, of each of its blocks: the bucket, and where it begins.
         self._places: dict[int, array[int]] = {}
-        self._pending: dict[int, tuple[list[bytes], list[bytes]]] = {}
-        self._bytes: dict[int, int] = {}
+        self._room = Room()
 
     def __enter__(self) -> BlockWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         if kind is None:
-            for bucket in list(self._pending):
-                self._flush(bucket)
             for number, places in self._places.items():
                 with (self._folder / file_name(number)).open("ab") as file:
                     file.writelines((places.tobytes(), _PLACES.pack(len(places))))
 
-    def add(self, bucket: int, record: bytes, line: bytes) -> None:
-        """A copy of a document: `line` has no newline at its end."""
-        if bucket in self._pending:
-            records, lines = self._pending[bucket]
-            records.append(record)
-            lines.append(line)
-            self._bytes[bucket] += len(line)
-        else:
-            self._pending[bucket] = [record], [line]
-            self._bytes[bucket] = len(line)
-        if self._bytes[bucket] >= self._block_bytes:
-            self._flush(bucket)
+    def add(self, batch: Batch, buckets: np.ndarray, records: np.ndarray, lines: np.ndarray) -> None:
+        """Copies of lines of a batch: the bucket of each, its record, and the number of its line in the batch."""
+        import numpy as np
 
-    def _flush(self, bucket: int) -> None:
-        records, lines = self._pending.pop(bucket)
-        count, keys = len(records), b"".join(records)
-        joined = b"\n".join(lines)
-        # A long line needs not be there twice while it is compressed.
-        lines.clear()
+        order = np.argsort(buckets, kind="stable")
+        present, starts = np.unique(buckets[order], return_index=True)
+        runs = zip(present.tolist(), np.split(order, starts[1:]), strict=True)
+        # Of one file at a time.
+        for number, some in itertools.groupby(runs, key=lambda run: self._file_of[run[0]]):
+            places = self._places.setdefault(number, array("Q"))
+            with open(self._folder / file_name(number), "ab", buffering=0) as file:
+                at = file.tell()
+                for bucket, chosen in some:
+                    places.extend((bucket, at))
+                    at += self._write(file, bucket, batch, records[chosen], lines[chosen])
+
+    def _write(self, file: Any, bucket: int, batch: Batch, records: np.ndarray, lines: np.ndarray) -> int:
+        line_bytes, keys = int(records["bytes"].sum()), records.tobytes()
+        out = self._room.of(line_bytes)
+        self._join(batch.data, batch.rest, batch.spans, lines, out)
+        joined = out[:line_bytes].data
         stored = _compressed(joined) if self._compress else joined
-        head = _HEAD.pack(bucket, count, len(joined), len(stored))
-        number = self._file_of[bucket]
-        with (self._folder / file_name(number)).open("ab") as file:
-            self._places.setdefault(number, array("Q")).extend((bucket, file.tell()))
-            file.writelines((head, _hash(head, keys, stored), keys, stored))
+        head = _HEAD.pack(bucket, len(lines), line_bytes, len(stored))
+        start = b"".join((head, _hash(head, keys, stored), keys))
+        write_all(file, start)
+        write_all(file, stored)
+        return len(start) + len(stored)
 
 
-def _compressed(joined: bytes) -> bytes:
+class Room:
+    """An array of bytes that is used again and again, and grows."""
+
+    def __init__(self) -> None:
+        self._array: np.ndarray | None = None
+
+    def of(self, size: int) -> np.ndarray:
+        """An array of so many bytes or more; what was in it may be lost."""
+        import numpy as np
+
+        if self._array is None or len(self._array) < size:
+            self._array = np.empty(size, np.uint8)
+        return self._array
+
+
+def write_all(file: Any, data: bytes | memoryview) -> None:
+    """Writes all of it into an unbuffered file, which may take it in parts."""
+    written = file.write(data)
+    while written < len(data):
+        written += file.write(memoryview(data)[written:])
+
+
+def _compressed(joined: memoryview) -> bytes | memoryview:
     import pyarrow as pa
 
-    stored = pa.compress(joined, codec=CODEC, asbytes=True)
+    stored = pa.compress(pa.py_buffer(joined), codec=CODEC, asbytes=True)
     # Of equal lengths are only those that are not compressed.
     return stored if len(stored) < len(joined) else joined
 
 
-def _hash(*parts: bytes) -> bytes:
+def _hash(*parts: bytes | memoryview) -> bytes:
     hasher = xxhash.xxh3_64()
     for part in parts:
         hasher.update(part)
@@ -163,21 +190,30 @@ def _places(path: str, descriptor: int) -> np.ndarray:
     return np.frombuffer(os.pread(descriptor, places_bytes, at), np.uint64).reshape(-1, 2)
 
 
-def read_blocks(blocks: list[Block]) -> Iterator[tuple[np.ndarray, list[bytes]]]:
-    """The records and the lines of each block. Raises CorruptData where one is not what was written."""
+def read_block(block: Block, out: np.ndarray) -> np.ndarray:
+    """The records of a block; its lines, each with its newline, are written into `out`, which has their length.
+
+    Raises CorruptData where it is not what was written.
+    """
     import numpy as np
     import pyarrow as pa
 
-    for block in blocks:
-        with open(block.path, "rb", buffering=0) as file:
-            file.seek(block.at)
-            head, hashed = file.read(_HEAD.size), file.read(_HASH.size)
-            keys, lines = file.read(block.records * _RECORD.size), file.read(block.stored_bytes)
-        if _hash(head, keys, lines) != hashed:
-            raise _damaged(block.path)
-        if block.stored_bytes != block.line_bytes:
-            lines = pa.decompress(lines, decompressed_size=block.line_bytes, codec=CODEC, asbytes=True)
-        yield np.frombuffer(keys, RECORD_TYPE), lines.split(b"\n")
+    compressed = block.stored_bytes != block.line_bytes
+    with open(block.path, "rb", buffering=0) as file:
+        file.seek(block.at)
+        start = file.read(_HEAD.size + _HASH.size + block.records * _RECORD_BYTES)
+        stored = memoryview(bytearray(block.stored_bytes)) if compressed else out.data
+        filled = 0
+        while filled < len(stored) and (more := file.readinto(stored[filled:])):
+            filled += more
+    head, hashed, keys = start[: _HEAD.size], start[_HEAD.size : _HEAD.size + _HASH.size], start[_HEAD.size + _HASH.size :]
+    if filled < len(stored) or _hash(head, keys, stored) != hashed:
+        raise _damaged(block.path)
+    records = np.frombuffer(keys, RECORD_TYPE)
+    if compressed:
+        lines = pa.decompress(pa.py_buffer(stored), decompressed_size=block.line_bytes, codec=CODEC)
+        out[:] = np.frombuffer(lines, np.uint8)
+    return records
 
 
 def _damaged(path: str) -> CorruptData:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from pile_toolkit.core.plan import Plan
-from pile_toolkit.core.plan.lines import ROWS_AT_ONCE, read_planned_lines
+from pile_toolkit.core.plan import PLAN_FILE, Plan
+from pile_toolkit.core.tables import GROUP_ROWS
 from pipelines.corpus.blocks import BlockWriter, records_of
 from pipelines.corpus.layout import Layout
-from pipelines.corpus.lines import Finisher
 from pipelines.corpus.loading import load_kernels
 from pipelines.corpus.metas import Namer
 from pipelines.download import pile_set_name
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # So much text of a task in one file of blocks: less than that for each output would be thousands of small files.
 FILE_BYTES = 4 << 20
@@ -48,35 +45,43 @@ def deal_file(
     """A task of pass 1. Returns the copies and the bytes of their texts, by output."""
     import numpy as np
 
+    from pipelines.corpus.lines import Finisher, join_plainly
+
     how = msgspec.convert(dealing, Dealing)
     layout = how.layout
-    plan = Plan.read_file(Path(root), component, file)
+    plan = file_plan(Path(root), component, file)
     rows = plan.rows_of(component, file)
     name = Namer(pile_set_name(plan.header.components[component].slug))
-    finisher = Finisher(plan, plan.path(component, file), name, load_kernels() if how.compiled else None)
-    lines = finisher.finished(read_planned_lines(plan, component, file, rows))
+    kernels = load_kernels() if how.compiled else None
+    batch_bytes = how.block_bytes * layout.buckets
+    finisher = Finisher(plan, plan.path(component, file), name, kernels, batch_bytes=batch_bytes)
     output_of = np.repeat(np.arange(layout.outputs), [len(layout.of_output(n)) for n in range(layout.outputs)])
     file_of = [block_file(output, layout.outputs, text_bytes) for output in output_of.tolist()]
     counts = np.zeros((2, layout.outputs), np.int64)
-    with BlockWriter(folder, file_of, block_bytes=how.block_bytes, compress=how.compress) as writer:
-        for first in range(0, len(rows), ROWS_AT_ONCE):
-            some = rows[first : first + ROWS_AT_ONCE]
+    join = kernels.join_lines if kernels else join_plainly
+    with BlockWriter(folder, file_of, compress=how.compress, join=join) as writer:
+        for batch in finisher.batches(component, file, rows):
+            some = rows[batch.first : batch.first + len(batch.spans)]
             entries = plan.copies_of(some)
             places = layout.places(plan.column("split")[entries.row], entries.key)
             outputs, sizes = output_of[places], plan.column("bytes")[entries.row].astype(np.int64)
             np.add.at(counts[0], outputs, 1)
             np.add.at(counts[1], outputs, sizes)
-            records = records_of(entries.key, entries.row + plan.first_row, entries.copy)
-            copied = iter(zip(places.tolist(), records, strict=True))
-            # The lines last: of one too many, zip would take it and give it to nobody.
-            for copies, line in zip(_runs(entries.row), lines, strict=False):
-                for _ in range(copies):
-                    writer.add(*next(copied), line)
+            lines = np.searchsorted(some, entries.row)
+            line_bytes = batch.line_bytes()[lines]
+            records = records_of(entries.key, entries.row + plan.first_row, entries.copy, line_bytes)
+            writer.add(batch, places, records, lines)
     return {"documents": counts[0].tolist(), "text_bytes": counts[1].tolist()}
 
 
-def _runs(ascending: np.ndarray) -> list[int]:
-    """How often each of the values stands there."""
-    import numpy as np
+def file_plan(root: Path, component: int, file: int) -> Plan:
+    """The plan's rows of one file; of a small plan all are kept for the next file."""
+    status = (root / "plan" / PLAN_FILE).stat() if (root / "plan" / PLAN_FILE).exists() else None
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) if status else None
+    return _plan(root, identity).part(component, file)
 
-    return np.unique(ascending, return_counts=True)[1].tolist()
+
+@functools.lru_cache(maxsize=1)
+def _plan(root: Path, _identity: tuple[int, ...] | None) -> Plan:
+    plan = Plan.read(root)
+    return Plan(root, plan.header, plan.table) if len(plan) <= GROUP_ROWS else plan

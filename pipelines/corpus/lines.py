@@ -6,28 +6,31 @@ is the one of the plan. For large files a compiled loop finds it; without, and f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 import xxhash
 
+from pile_toolkit.core import documents
 from pile_toolkit.core.documents import decode_line
-from pile_toolkit.core.plan.lines import no_document, other_text
+from pile_toolkit.core.plan.lines import PlannedLine, no_document, other_text, planned_documents, read_planned_lines
+from pipelines.corpus.reading import MARGIN_BYTES, LineBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
     from pile_toolkit.core.plan import Plan
-    from pile_toolkit.core.plan.lines import Piece, PlannedLine
+    from pile_toolkit.core.plan.lines import Piece
     from pipelines.corpus.metas import Namer
+    from pipelines.corpus.reading import WholeLines
 
-BATCH_BYTES = 256 << 10
-BATCH_LINES = 1 << 12
-# Read by the compiled loop eight at a time.
-_PADDING = bytes(8)
-_BEFORE_TEXT, _BEFORE_META, _AFTER_META = b'{"text":"', b'","meta":', b"}"
+# What arrays take for a row while its line waits.
+WAITING_BYTES = 256
+BEFORE_TEXT, _BEFORE_META, _AFTER_META = b'{"text":"', b'","meta":', b"}\n"
 _WHOLE: list[Piece] = [(None, None)]
 
 
@@ -39,64 +42,160 @@ class _Line(msgspec.Struct):
 _ENCODER = msgspec.json.Encoder()
 
 
+class Batch(NamedTuple):
+    """Finished lines of consecutive rows, in parts, as `join_lines` takes them: of rows from number `first` on.
+
+    `spans[n]` is start and end of the text in `data`, as it is written there, and start and end in `rest` of what comes
+    after it; where the first is -1, of the whole line. All of it is gone with the next batch.
+    """
+
+    first: int
+    data: np.ndarray
+    rest: np.ndarray
+    spans: np.ndarray
+
+    def line_bytes(self) -> np.ndarray:
+        """Bytes of each line with its newline: int64."""
+        start, end, rest_start, rest_end = self.spans.T
+        return end - start + rest_end - rest_start + np.where(start >= 0, len(BEFORE_TEXT), 0)
+
+
+def join_plainly(data: np.ndarray, rest: np.ndarray, spans: np.ndarray, chosen: np.ndarray, out: np.ndarray) -> int:
+    """What the kernel `join_lines` does."""
+    texts, rests = data.data, rest.data
+    parts: list[bytes | memoryview] = []
+    for start, end, rest_start, rest_end in spans[chosen].tolist():
+        if start >= 0:
+            parts += (BEFORE_TEXT, texts[start:end])
+        parts.append(rests[rest_start:rest_end])
+    joined = b"".join(parts)
+    out[: len(joined)] = np.frombuffer(joined, np.uint8)
+    return len(joined)
+
+
 class Finisher:
-    """Makes the lines of one file; `kernels` is the module of the compiled loop, or None."""
+    """Makes the lines of ascending `rows` of one file, a batch of about `batch_bytes` at a time.
 
-    def __init__(self, plan: Plan, path: Path, name: Namer, kernels: ModuleType | None) -> None:
+    `kernels` is the module of the compiled loop, or None.
+    """
+
+    def __init__(
+        self, plan: Plan, path: Path, name: Namer, kernels: ModuleType | None, *, batch_bytes: int = 1 << 20
+    ) -> None:
         self._plan, self._path, self._name = plan, path, name
-        self._find: Callable | None = kernels.find_plain if kernels else None
+        self._find = kernels.find_lines if kernels else None
+        self._batch_bytes = batch_bytes
+        self._plain = np.empty(0, np.uint8)
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
 
-    def finished(self, planned: Iterable[PlannedLine]) -> Iterator[bytes]:
-        """A line without its newline for every row that the planned lines stand for, in their order.
+    def batches(self, component: int, file: int, rows: np.ndarray) -> Iterator[Batch]:
+        """A line for every row, in their order.
 
-        Raises CorruptData where a text is not the one of the plan, or a line no document.
+        Raises CorruptData where a text is not the one of the plan, a line no document, or the file ends before.
         """
-        if self._find is None:
-            for each in planned:
-                yield from self._decoded(each)
-            return
-        batch: list[PlannedLine] = []
-        batch_bytes = 0
-        for each in planned:
-            batch.append(each)
-            # Of a line too long to be held only its length is there.
-            batch_bytes += len(each.line)
-            if batch_bytes >= BATCH_BYTES or len(batch) == BATCH_LINES:
-                yield from self._batch(batch)
-                batch.clear()
-                batch_bytes = 0
-        yield from self._batch(batch)
+        return self._found(rows) if self._find else self._one_by_one(component, file, rows)
 
-    def _decoded(self, planned: PlannedLine) -> Iterator[bytes]:
+    def _one_by_one(self, component: int, file: int, rows: np.ndarray) -> Iterator[Batch]:
+        first, spans = 0, []
+        for planned in read_planned_lines(self._plan, component, file, rows):
+            spans += self._decoded(planned)
+            if self._rest_bytes + WAITING_BYTES * len(spans) >= self._batch_bytes:
+                yield self._batch(first, _NOTHING, [np.array(spans, np.int64)])
+                first, spans = first + len(spans), []
+        if spans:
+            yield self._batch(first, _NOTHING, [np.array(spans, np.int64)])
+
+    def _found(self, rows: np.ndarray) -> Iterator[Batch]:
+        wanted, text = planned_documents(self._plan, rows), LineBuffer(self._path)
+        number, done, first, waiting = 1, 0, 0, 0
+        spans: list[np.ndarray] = []
+        while done < len(wanted.numbers):
+            lines = text.read()
+            if lines is None:
+                raise no_document(self._plan, self._path, int(wanted.numbers[done]))
+            found, number = self._look(text.data, lines, number, wanted.numbers, done)
+            end = done + len(found)
+            places = wanted.first[done : end + 1]
+            spans.append(self._spans(text.data, found, rows, places, wanted.whole[done:end]))
+            waiting, done = waiting + len(spans[-1]), end
+            if lines.end + self._rest_bytes + WAITING_BYTES * waiting >= self._batch_bytes:
+                yield self._batch(first, text.data, spans)
+                text.forget()
+                first, waiting, spans = first + waiting, 0, []
+        if waiting:
+            yield self._batch(first, text.data, spans)
+
+    def _batch(self, first: int, data: np.ndarray, spans: list[np.ndarray]) -> Batch:
+        rest = np.frombuffer(b"".join(self._rest), np.uint8)
+        self._rest, self._rest_bytes = [], 0
+        return Batch(first, data, rest, np.concatenate(spans))
+
+    def _look(
+        self, data: np.ndarray, lines: WholeLines, number: int, numbers: np.ndarray, done: int
+    ) -> tuple[np.ndarray, int]:
+        """What the compiled loop finds, and the number of the line after these."""
+        if len(self._plain) < lines.end - lines.begin + MARGIN_BYTES:
+            self._plain = np.empty(lines.end - lines.begin + MARGIN_BYTES, np.uint8)
+        found = np.empty((min(lines.lines, len(numbers) - done), 7), np.int64)
+        count, number = self._find(data, lines.begin, lines.end, number, numbers, done, self._plain, found)
+        return found[:count], number
+
+    def _spans(
+        self, data: np.ndarray, found: np.ndarray, rows: np.ndarray, places: np.ndarray, whole: np.ndarray
+    ) -> np.ndarray:
+        """The spans of the rows of these documents: int64[rows, 4]."""
+        first, texts = rows[places[:-1]], self._plain.data
+        hashes = self._plan.text_hashes(first)
+        edges = itertools.pairwise([0, *found[:, 5].tolist()])
+        hashed = [xxhash.xxh3_128_digest(texts[start:end]) for start, end in edges]
+        sound = whole & (found[:, 2] >= 0) & (found[:, 1] - found[:, 0] <= documents.LONGEST_LINE_BYTES)
+        if hashed != hashes:
+            sound &= np.array([one == other for one, other in zip(hashed, hashes, strict=True)], bool)
+        spans = np.empty((len(found), 4), np.int64)
+        spans[:, :2], spans[:, 2:] = found[:, 2:4], self._metas(data, found)
+        sound &= spans[:, 2] >= 0
+        if sound.all():
+            return spans
+        spans = np.repeat(spans, np.diff(places), axis=0)
+        for place in np.flatnonzero(~sound).tolist():
+            some = slice(int(places[place]), int(places[place + 1]))
+            pieces = None if whole[place] else list(zip(*(self._plan.pieces(name, rows[some]) for name in _PIECE), strict=True))
+            line = data[found[place, 0] : found[place, 1]].tobytes()
+            planned = PlannedLine(int(self._plan.column("line")[first[place]]), line, hashes[place], pieces)
+            spans[some.start - places[0] : some.stop - places[0]] = self._decoded(planned)
+        return spans
+
+    def _metas(self, data: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Start and end of what comes after each text; -1 where its meta is none as it stands in the line."""
+        changes = np.flatnonzero(found[:, 6])
+        ends = np.full((len(changes) + 1, 2), -1, np.int64)
+        for number, (meta, newline) in enumerate(zip(*found[changes][:, [4, 1]].T.tolist(), strict=True)):
+            named = self._name.of_line(data[meta : newline - 1].tobytes())
+            if named is not None:
+                ends[number] = self._keep(b"".join((_BEFORE_META, named, _AFTER_META)))
+        return ends[np.cumsum(found[:, 6]) - 1]
+
+    def _decoded(self, planned: PlannedLine) -> list[tuple[int, int, int, int]]:
+        """The spans of the rows of a line of whatever form."""
         try:
             text, meta = decode_line(planned.line)
         except ValueError as error:
             raise no_document(self._plan, self._path, planned.number) from error
         if xxhash.xxh3_128_digest(text.encode()) != planned.text_hash:
             raise other_text(self._plan, self._path, planned.number)
-        raw = msgspec.Raw(self._name(meta))
+        raw, spans = msgspec.Raw(self._name(meta)), []
         for start, end in planned.pieces or _WHOLE:
-            yield _ENCODER.encode(_Line(text if start is None else text[start:end], raw))
+            line = _ENCODER.encode(_Line(text if start is None else text[start:end], raw))
+            spans.append((-1, -1, *self._keep(line + b"\n")))
+        return spans
 
-    def _batch(self, batch: list[PlannedLine]) -> Iterator[bytes]:
-        import numpy as np
+    def _keep(self, part: bytes) -> tuple[int, int]:
+        """Where it will stand in `rest`."""
+        self._rest.append(part)
+        self._rest_bytes += len(part)
+        return self._rest_bytes - len(part), self._rest_bytes
 
-        if not batch or self._find is None:
-            return
-        lines = [bytes(each.line) if isinstance(each.line, bytes | bytearray) else b"" for each in batch]
-        joined = b"\n".join([*lines, _PADDING])
-        ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1) - 1
-        plain, found = np.empty(len(joined), np.uint8), np.empty((len(batch), 4), np.int64)
-        self._find(np.frombuffer(joined, np.uint8), ends, plain, found)
-        texts, begin, at = plain.data, 0, 0
-        for each, line, end, (start, close, meta, text_end) in zip(
-            batch, lines, ends.tolist(), found.tolist(), strict=True
-        ):
-            named = None
-            if start >= 0 and each.pieces is None and xxhash.xxh3_128_digest(texts[at:text_end]) == each.text_hash:
-                named = self._name.of_line(line[meta - begin : -1])
-            if named is None:
-                yield from self._decoded(each)
-            else:
-                yield b"".join((_BEFORE_TEXT, line[start - begin : close - begin], _BEFORE_META, named, _AFTER_META))
-            begin, at = end + 1, text_end
+
+_NOTHING = np.empty(0, np.uint8)
+_PIECE = ("piece_start", "piece_end")

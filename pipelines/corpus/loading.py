@@ -32,7 +32,11 @@ def _use() -> ModuleType:
 
     from pipelines.corpus import kernels
 
-    line = b'{"text":"","meta":{}}\n' + bytes(8)
-    data, plain = np.frombuffer(line, np.uint8), np.empty(len(line), np.uint8)
-    kernels.find_plain(data, np.array([len(line) - 9]), plain, np.empty((1, 4), np.int64))
+    line = b'{"text":"","meta":{}}\n' + bytes(16)
+    data, plain, found = np.frombuffer(line, np.uint8), np.empty(len(line), np.uint8), np.empty((1, 7), np.int64)
+    kernels.find_lines(plain, 0, 0, 1, np.ones(1, np.int64), 0, plain, found)
+    spans, chosen = np.zeros((1, 4), np.int64), np.zeros(1, np.int64)
+    # Read-only arrays are a type of their own: texts of batches can be written, what is joined cannot.
+    for rest in (data, plain):
+        kernels.join_lines(plain, rest, spans, chosen, plain)
     return kernels

@@ -180,7 +180,7 @@ def _sort(work: Path, dealt: list[Task], layout: Layout, room: Room, workers: Wo
     tasks = []
     for output, paths in enumerate(sources):
         buckets = layout.of_output(output)
-        values = (paths, buckets.start, buckets.stop, room.sorting_bytes)
+        values = (paths, buckets.start, buckets.stop, room.sorting_bytes, room.compiled)
         tasks.append(Task(f"sort-{output}", values))
     return run_tasks(
         sort_output,
