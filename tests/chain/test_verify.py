@@ -251,7 +251,7 @@ def test_stages_of_another_input_are_named_and_made_anew_but_no_training_is(copi
     assert pile(*words).returncode == 0
     found = verify(root)
     assert found.faults == []
-    assert [fault.stage for fault in found.stale] == ["tokenizer", "shards", "report"]
+    assert [fault.stage for fault in found.stale] == ["tokenizer", "shards", "stats", "report"]
     assert "was made of another 'plan'" in found.stale[0].fact
     assert found.stale[1].repair == f"pile shards write --root {root}"
     trained = hashes(root / "runs" / "debug")
