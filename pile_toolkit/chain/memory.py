@@ -72,7 +72,7 @@ MEASURED_DOCUMENT_BYTES = 48
 FILTERED_DOCUMENT_BYTES = 28
 # A document with its words, lines and n-grams, in multiples of its bytes.
 FILTERED_FACTOR = 40
-# A block of documents on its way through statistics, and the sample that is compressed.
+# A block of documents on its way through filters or statistics, and the sample that is compressed.
 BLOCK_OF_DOCUMENTS_BYTES = 64 * _MIB
 # Compiled code; and of how much text a byte is taken while a sample index is built, at the shortest usual length (64).
 INDEXING_BYTES = 40 * _MIB
@@ -136,7 +136,9 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
     assembled = _assembling(work)
     written = processes * ENCODER_BYTES + assembled
     written += at_once * (rows + GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
-    filtered = processes * KERNELS_BYTES + at_once * (read + FILTERED_FACTOR * work.longest_bytes)
+    filtered = processes * KERNELS_BYTES + at_once * (
+        BLOCK_OF_DOCUMENTS_BYTES + read + FILTERED_FACTOR * work.longest_bytes
+    )
     return {
         "download": processes * PLAIN_BYTES + at_once * read,
         "download, filters": filtered + FILTERED_DOCUMENT_BYTES * work.documents,
