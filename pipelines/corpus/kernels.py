@@ -120,10 +120,10 @@ def _newline(data, place, end):
 
 @kernel
 def _equal(data, one, other, size):
-    for place in range(size):
-        if data[one + place] != data[other + place]:
-            return False
-    return True
+    place = np.int64(0)
+    while place < size and data[one + place] == data[other + place]:
+        place += 1
+    return place == size
 
 
 @kernel

@@ -125,6 +125,7 @@ class Finisher:
                 first, waiting, spans = first + waiting, 0, []
         if waiting:
             yield self._batch(first, text.data, spans)
+        text.close()
 
     def _batch(self, first: int, data: np.ndarray, spans: list[np.ndarray]) -> Batch:
         rest = np.frombuffer(b"".join(self._rest), np.uint8)
@@ -160,7 +161,10 @@ class Finisher:
         spans = np.repeat(spans, np.diff(places), axis=0)
         for place in np.flatnonzero(~sound).tolist():
             some = slice(int(places[place]), int(places[place + 1]))
-            pieces = None if whole[place] else list(zip(*(self._plan.pieces(name, rows[some]) for name in _PIECE), strict=True))
+            pieces = None
+            if not whole[place]:
+                starts, ends = (self._plan.pieces(name, rows[some]) for name in ("piece_start", "piece_end"))
+                pieces = list(zip(starts, ends, strict=True))
             line = data[found[place, 0] : found[place, 1]].tobytes()
             planned = PlannedLine(int(self._plan.column("line")[first[place]]), line, hashes[place], pieces)
             spans[some.start - places[0] : some.stop - places[0]] = self._decoded(planned)
@@ -198,4 +202,3 @@ class Finisher:
 
 
 _NOTHING = np.empty(0, np.uint8)
-_PIECE = ("piece_start", "piece_end")

@@ -8,6 +8,7 @@ import numpy as np
 
 from pile_toolkit.core import documents
 from pile_toolkit.core.frames import TextBlocks
+from pipelines.corpus.blocks import give, take
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ class LineBuffer:
     """
 
     def __init__(self, path: Path) -> None:
-        self.data = np.empty(2 * LINES_BYTES, np.uint8)
+        self.data = take(2 * LINES_BYTES)
         self._text = TextBlocks(path)
         self._text.lines = 0
         self._blocks = iter(self._text)
@@ -60,6 +61,10 @@ class LineBuffer:
         left = self._filled - self._end
         self.data[:left] = self.data[self._end : self._filled]
         self._end, self._filled = 0, left
+
+    def close(self) -> None:
+        """Nobody looks at `data` any more."""
+        give(self.data)
 
     def _take(self, block: bytes, newlines: int) -> None:
         if self._passing_over:

@@ -11,7 +11,7 @@ import xxhash
 import zstandard
 
 from pile_toolkit.core.documents import COMPRESSION_LEVEL
-from pipelines.corpus.blocks import Room, find_blocks, read_block
+from pipelines.corpus.blocks import Room, find_blocks, give, read_block, take
 from pipelines.corpus.loading import load_kernels
 
 if TYPE_CHECKING:
@@ -81,16 +81,15 @@ def _turns(blocks: list[Block], room_bytes: int, join: Join) -> Iterator[tuple[n
         for least, most, turn_bytes in _cuts(blocks, room_bytes):
             yield _load(blocks, least, most, np.empty(turn_bytes, np.uint8), join)
     elif blocks:
-        lines, at, tables = np.empty(line_bytes, np.uint8), 0, []
+        lines, at, tables = take(line_bytes), 0, []
         for block in blocks:
             tables.append(read_block(block, lines[at : at + block.line_bytes]))
             at += block.line_bytes
         yield np.concatenate(tables), lines
+        give(lines)
 
 
-def _load(
-    blocks: list[Block], least: int, most: int, lines: np.ndarray, join: Join
-) -> tuple[np.ndarray, np.ndarray]:
+def _load(blocks: list[Block], least: int, most: int, lines: np.ndarray, join: Join) -> tuple[np.ndarray, np.ndarray]:
     """The records of blocks with keys from `least` to `most`, and `lines`, filled with their lines."""
     import numpy as np
 
