@@ -14,7 +14,8 @@ of pass 1 as they are; `plain, decoded twice` decodes and encodes them in pass 2
 
 With --corpus: distinct text of pinned packages (repeated past its end, to fill pure I/O), as real `pile build`
 processes: seconds per GB with one process and with --jobs, the peak of memory of all processes beside --memory, the
-peak of disk, and how much faster --jobs processes are than one. Exit code 1 where ours is not 1.2 times as fast as `plain` on whole documents, or memory is exceeded.
+peak of disk, and how much faster --jobs processes are than one. Exit code 1 where ours is not 1.2 times as fast as
+`plain` on whole documents, or memory is exceeded.
 """
 
 from __future__ import annotations
