@@ -7,7 +7,7 @@ is the one of the plan. For large files a compiled loop finds it; without, and f
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -83,7 +83,7 @@ class Finisher:
         self, plan: Plan, path: Path, name: Namer, kernels: ModuleType | None, *, batch_bytes: int = 1 << 20
     ) -> None:
         self._plan, self._path, self._name = plan, path, name
-        self._find = kernels.find_lines if kernels else None
+        self._find: Any = kernels.find_lines if kernels else None
         self._batch_bytes = batch_bytes
         self._plain = np.empty(0, np.uint8)
         self._rest: list[bytes] = []
