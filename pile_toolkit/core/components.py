@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.manifest import read_manifest
+from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.manifest import current_manifest, read_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pile_toolkit.core.manifest import Manifest
 
 
@@ -78,6 +80,20 @@ def component_documents(root: Path, slug: str, manifest: Manifest) -> ComponentD
     ]
     files.sort(key=lambda file: file.counts.name)
     return ComponentDocuments(slug=slug, files=files, digest=manifest.digest())
+
+
+def refuse_changed(root: Path, slugs: Iterable[str]) -> None:
+    """Raises CorruptData for a component whose files are no longer those of its manifest.
+
+    For what is published under the manifest's digest: behind the reading, whose errors say more.
+    """
+    for slug in slugs:
+        manifest = read_manifest(component_folder(root, slug))
+        if manifest is None or current_manifest(component_folder(root, slug), manifest.key) is None:
+            raise CorruptData(
+                f"the files of component '{slug}' in {root} changed since it was downloaded",
+                hint=f"pile download {slug} again, then pile dedup",
+            )
 
 
 def file_name(path: str) -> str:

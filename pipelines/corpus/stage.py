@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pile_toolkit.core.components import downloaded_slugs, read_component
+from pile_toolkit.core.components import downloaded_slugs, read_component, refuse_changed
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import fsync_folder, remove, write_bytes
@@ -91,6 +91,7 @@ def write_corpus_files(
         layout = _keep_layout(work, choose_layout(sizes, train_shards, room.sorting_bytes))
         tasks = _deal_tasks(Plan.read(root), sizes, _dealing(sizes, layout, room, work))
         dealt = run_tasks(deal_file, tasks, work=work, workers=workers, label="corpus, pass 1", unit="bytes")
+        refuse_changed(root, inputs)
         made = dict(zip(names, _sort(work, tasks, layout, room, workers), strict=True))
         written = dict(zip(names, _sums(dealt, layout.outputs), strict=True))
         if lost := [name for name in names if made[name]["documents"] != written[name][0]]:

@@ -53,7 +53,6 @@ root = "root"
 
 [download]
 components = ["enron-emails", "ubuntu-irc"]
-from = "source"
 %s
 [build]
 train_shards = 3
@@ -64,9 +63,11 @@ weights = { enron-emails = 30, ubuntu-irc = 30 }
 [tokenizer]
 vocab_size = 600
 """
+# One of them from the sample, so that what a source brought lies in the root.
 _FEW_FILTERS = """
+from = { default = "source", ubuntu-irc = "sample:" }
 mask = ["email"]
-filters = { length = { min_words = 4, max_words = 40 } }
+filters = { length = { min_words = 4 } }
 """
 _alone = threading.Lock()
 
@@ -122,6 +123,6 @@ def _write_sources(folder: Path) -> None:
                 text = " ".join([*rng.choices(words, k=some), *(["me@example.org"] if number % 5 == 0 else [])])
                 writer.write(text, {"number": number})
     (folder / "few.toml").write_text(_FEW % _FEW_FILTERS)
-    (folder / "bare.toml").write_text(_FEW % "")
+    (folder / "bare.toml").write_text(_FEW % 'from = "source"\n')
     weights = {LARGE: 1.0, **dict.fromkeys(SMALL, 40.0)}
     (folder / "weights.toml").write_text("".join(f"{slug} = {epochs}\n" for slug, epochs in weights.items()))

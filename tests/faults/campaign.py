@@ -22,6 +22,7 @@ import msgspec
 import pytest
 
 from tests.faults import disks, kills, reliability, workers
+from tests.faults.bulk import begin_bulk
 from tests.faults.flips import flip, flip_and_repair
 from tests.faults.ground import copy_root, prepared, scratch
 from tests.faults.outcome import demand, judged
@@ -33,22 +34,29 @@ if TYPE_CHECKING:
     from tests.faults.ground import Ground
     from tests.faults.outcome import Outcome
 
-# One flip of so many is three flips and a repair, which runs stages again.
-REPAIR_EVERY = 10
+# Two cases of so many are three flips and a repair, which runs stages again.
+REPAIR_EVERY = 20
+FILTERED_FOLDERS = ("components", "plan", "stats")
 
 
 def flip_case(ground: Ground, seed: int) -> Outcome:
-    """A bit of an output of all stages, or some and the repair."""
-    repair = seed % REPAIR_EVERY == REPAIR_EVERY - 1
+    """A bit of an output of all stages, or some and the repair; in turn of what filters, plan and statistics write."""
+    repair = seed % REPAIR_EVERY >= REPAIR_EVERY - 2
+    filtered = seed % 2 == 1
 
     def case() -> str:
         with scratch(ground) as folder:
-            copy_root(ground.full.root, folder / "root")
-            outcome = (flip_and_repair if repair else flip)(folder / "root", seed)
+            if filtered:
+                begin_bulk(ground, "told", folder / "root")
+            else:
+                copy_root(ground.full.root, folder / "root")
+            folders = FILTERED_FOLDERS if filtered else ()
+            outcome = (flip_and_repair if repair else flip)(folder / "root", seed, folders=folders)
             demand(outcome.problem is None, f"{', '.join(outcome.flipped)}: {outcome.problem}")
             return ", ".join(outcome.flipped)
 
-    return judged("flip", "repair" if repair else "verify", seed, case)
+    name = "repair" if repair else "verify"
+    return judged("flip", f"{name}, behind filters" if filtered else name, seed, case)
 
 
 def fuzz_case(seconds: int, kept: Path) -> Callable[[Ground, int], Outcome]:

@@ -17,6 +17,7 @@ from pile_toolkit.core.files import hash_file
 from tests.chain.small_chain import pile_command, process_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -56,10 +57,16 @@ def turn_over(path: Path, bit: int) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def flip(root: Path, seed: int) -> FlipOutcome:
+def outputs_among(root: Path, folders: Sequence[str]) -> list[Path]:
+    """The outputs of the root below some of its folders; of all where none is named."""
+    paths = outputs_inside(root)
+    return [path for path in paths if not folders or path.relative_to(root).parts[0] in folders]
+
+
+def flip(root: Path, seed: int, *, folders: Sequence[str] = ()) -> FlipOutcome:
     """One random bit of one random output; `verify` must name that file, and with it only its hard links."""
     chance = random.Random(seed)
-    path = chance.choice(outputs_inside(root))
+    path = chance.choice(outputs_among(root, folders))
     bit = chance.randrange(8 * path.stat().st_size)
     turn_over(path, bit)
     try:
@@ -71,11 +78,11 @@ def flip(root: Path, seed: int) -> FlipOutcome:
     return FlipOutcome(flipped=(f"{path.relative_to(root)} bit {bit}",), problem=problem)
 
 
-def flip_and_repair(root: Path, seed: int, *, flips: int = 3) -> FlipOutcome:
+def flip_and_repair(root: Path, seed: int, *, flips: int = 3, folders: Sequence[str] = ()) -> FlipOutcome:
     """Some random bits of as many outputs; `pile verify --repair` must give back every byte of the root."""
     chance = random.Random(seed)
     before = hashes(root)
-    paths = chance.sample(outputs_inside(root), flips)
+    paths = chance.sample(outputs_among(root, folders), flips)
     bits = [chance.randrange(8 * path.stat().st_size) for path in paths]
     for path, bit in zip(paths, bits, strict=True):
         turn_over(path, bit)

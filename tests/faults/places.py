@@ -112,7 +112,7 @@ class Undisturbed:
 
 def kill_place(ground: Ground, name: str, seed: int, *, in_mid_file: bool) -> str:
     """One case; returns what was done."""
-    rng = random.Random(f"place {seed}")
+    rng = random.Random(f"place {name} {seed}")
     place, expected = PLACES[name], _undisturbed(ground, name)
     with scratch(ground) as folder:
         root = folder / "root"

@@ -12,20 +12,39 @@ from tests.faults.kills import STAGES, kill
 from tests.faults.outcome import Lost, require
 
 
-# Seeds of: corpus, on the clock, all processes; shards, on the clock, the parent alone; train, at a file operation.
-@pytest.mark.parametrize("seed", [3, 18, 32])
-def test_a_run_killed_in_mid_stage_and_run_again_gives_the_same_bytes(ground, seed):
-    require(kill(ground, seed))
+def seed_of(stage, turn):
+    """The seed of a stage's case of this number, from 0."""
+    return STAGES.index(stage) + turn * len(STAGES)
 
 
-# Seeds of: parts that are joined, in mid-file; copies written out, in mid-file; a mix, before a file operation.
-@pytest.mark.parametrize("seed", [23, 24, 12])
-def test_shards_killed_while_they_are_put_together_and_made_again_have_the_same_bytes(ground, seed):
-    require(kill(ground, seed))
+# On the clock, all processes; on the clock, the parent alone; at a file operation.
+@pytest.mark.parametrize(("stage", "turn"), [("corpus", 0), ("shards", 1), ("train", 2)])
+def test_a_run_killed_in_mid_stage_and_run_again_gives_the_same_bytes(ground, stage, turn):
+    require(kill(ground, seed_of(stage, turn)))
+
+
+# Even turns before a file operation, odd ones in mid-file.
+@pytest.mark.parametrize(
+    ("place", "turn"), [("join", 1), ("materialize", 1), ("mix", 0), ("filters on", 0), ("corpus, pass 2", 0)]
+)
+def test_a_command_killed_inside_of_its_stage_and_run_again_gives_the_same_bytes(ground, place, turn):
+    require(kill(ground, seed_of(place, turn)))
 
 
 def test_consecutive_seeds_go_through_all_stages_and_both_ways_to_kill(ground):
-    assert {"download", "plan", "corpus", "train", "minhash", "lease", "join", "materialize", "mix"} <= set(STAGES)
+    assert {
+        "download",
+        "plan",
+        "corpus",
+        "train",
+        "minhash",
+        "lease",
+        "join",
+        "materialize",
+        "mix",
+        "stats",
+        "filters off",
+    } <= set(STAGES)
     assert {STAGES[seed % len(STAGES)] for seed in range(len(STAGES))} == set(STAGES)
 
 
