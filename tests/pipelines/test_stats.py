@@ -167,6 +167,7 @@ def test_pieces_of_a_cut_document_are_counted_by_themselves(tmp_path):
     write_component(tmp_path, "arxiv", {"a.jsonl.zst": ["héllo wörld", "one"]})
     write_component(tmp_path, "mine", {"c.jsonl.zst": ["two"]})
     from pile_toolkit.core.components import read_component
+    from pile_toolkit.core.manifest import describe, publish, read_manifest
     from tests.making import plan_rows, put_plan
 
     plan_of(tmp_path)
@@ -174,6 +175,8 @@ def test_pieces_of_a_cut_document_are_counted_by_themselves(tmp_path):
     whole = [row for number, item in enumerate(components) for row in plan_rows(item, number)]
     cut = [{**whole[0], "piece_start": start, "piece_end": end, "copies": 2} for start, end in ((0, 3), (6, 11))]
     put_plan(tmp_path, components, [*cut, *whole[1:]])
+    folder, key = tmp_path / "plan", read_manifest(tmp_path / "plan").key
+    publish(folder, key, outputs=[describe(folder, folder / "plan.parquet")], counts={}, started_at=0.0)
     row = row_of(counted(tmp_path, tokens=TokenSources(0.25, None, Bytes())), "plan", "arxiv", "all")
     pieces = ["hél", "hél", "wörld", "wörld", "one"]
     assert twin.shown(row) == twin.group(pieces, [len(piece.encode()) + 1 for piece in pieces])
