@@ -130,7 +130,7 @@ class Room:
         return self._array
 
 
-# Of the last task, for the next one: memory that the system gives anew has to be cleared by it, at a tenth of all time.
+# Of the last task, for the next one: memory that the system gives anew has to be cleared by it first.
 _spare: list[np.ndarray] = []
 _SPARE_BYTES = 16 << 20
 
