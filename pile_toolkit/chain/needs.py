@@ -15,7 +15,7 @@ from pipelines.dedup.settings import resolve
 from pipelines.filters import read_filtering
 from pipelines.sources import FolderSource, parse_sources
 from shards.format import token_dtype
-from shards.stage import INDEX_BYTES_PER_COPY
+from shards.stage import INDEX_BYTES_PER_COPY, ORDER_BYTES_PER_COPY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +110,7 @@ def shards_bytes(root: Path, components: list[ComponentForecast], id_bytes: int,
     ]
     written_out = TOKENS_PER_BYTE * sum(row.effective_bytes for row in components) + copies
     beside = written_out if materialize else TOKENS_PER_BYTE * max(parts)
-    return id_bytes * (stored + beside) + INDEX_BYTES_PER_COPY * copies
+    return id_bytes * (stored + beside) + (INDEX_BYTES_PER_COPY + ORDER_BYTES_PER_COPY) * copies
 
 
 def _file_bytes(root: Path, slug: str) -> list[int]:

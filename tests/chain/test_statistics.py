@@ -24,8 +24,10 @@ from tokenizer.encoder import Encoder
 
 @pytest.fixture
 def root(undisturbed, tmp_path):
-    """A copy of the undisturbed root, without its runs."""
-    return shutil.copytree(undisturbed / "root", tmp_path / "root", ignore=shutil.ignore_patterns("runs", "reports"))
+    """A copy of the undisturbed root, without its runs and statistics."""
+    return shutil.copytree(
+        undisturbed / "root", tmp_path / "root", ignore=shutil.ignore_patterns("runs", "reports", "stats")
+    )
 
 
 def row_of(result, of, component, split=None):
