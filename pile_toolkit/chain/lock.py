@@ -27,10 +27,12 @@ from pile_toolkit.core.jsonfile import MANIFEST_LIMIT_BYTES, read_json
 from pile_toolkit.core.lease import living_owner
 from pile_toolkit.core.manifest import read_manifest
 from pipelines.catalog import components
+from pipelines.filters import FILTERING, filter_tables
+from pipelines.filters.stage import SOURCE
 from pipelines.sources import mask_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pile_toolkit.chain.config import TrainTable
     from pile_toolkit.core.manifest import Manifest
@@ -138,8 +140,16 @@ def lock_of(root: Path, *, strict: bool = False) -> Lock:
         format=FORMAT,
         versions=versions(),
         config=_config(root, stages),
-        stages=[_locked(name, manifest) for name, manifest in stages.items()],
+        stages=[_locked(name, manifest) for name, manifest in _with_sources(root, stages)],
     )
+
+
+def _with_sources(root: Path, stages: Mapping[str, Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """The stages, and behind each component that was filtered what it was filtered from."""
+    for name, manifest in stages.items():
+        yield name, manifest
+        if FILTERING in manifest.key.parameters and (source := read_manifest(root / name / SOURCE)) is not None:
+            yield f"{name}/{SOURCE}", source
 
 
 def versions() -> dict[str, str]:
@@ -213,7 +223,9 @@ def _config(root: Path, stages: Mapping[str, Manifest]) -> dict[str, Any]:
 
 
 def _rejects(manifest: Manifest) -> int:
-    return sum(file["rejects"] for file in manifest.counts["files"])
+    # What filters wrote has none: those of its source count.
+    filtered = manifest.counts.get("filtered")
+    return filtered["rejects"] if filtered else sum(file["rejects"] for file in manifest.counts["files"])
 
 
 def _download(stages: Mapping[str, Manifest]) -> dict[str, Any]:
@@ -224,7 +236,8 @@ def _download(stages: Mapping[str, Manifest]) -> dict[str, Any]:
     apart = {slug: source for slug, source in sources.items() if not is_local(source)}
     # One address stands for all that came from it.
     same = len(set(sources.values())) == 1
-    return {"components": slugs, "from": (next(iter(apart.values()), None) if same else apart) or None}
+    filters = filter_tables({slug: found[slug].parameters for slug in slugs})
+    return {"components": slugs, "from": (next(iter(apart.values()), None) if same else apart) or None, **filters}
 
 
 def _source(parameters: Mapping[str, Any]) -> str:

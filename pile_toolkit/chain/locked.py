@@ -16,6 +16,7 @@ from pile_toolkit.core.files import hash_file
 from pile_toolkit.core.manifest import read_manifest
 from pipelines.dedup.settings import resolve
 from pipelines.dedup.stage import parameters_of
+from pipelines.filters import FILTERING
 from pipelines.sources import FolderSource, parse_sources
 
 if TYPE_CHECKING:
@@ -90,7 +91,11 @@ class LockedRun:
 
     def _refuse_other_inputs(self) -> None:
         source_of = parse_sources(self.config.download.source)
-        differing, documents = [], [stage for stage in self.lock.stages if stage.stage == "download"]
+        # Of a component that is filtered what it is filtered from, which is a stage of its own.
+        documents = [
+            stage for stage in self.lock.stages if stage.stage == "download" and FILTERING not in stage.parameters
+        ]
+        differing = []
         for stage in documents:
             slug = stage.folder.split("/")[1]
             source = source_of(slug)

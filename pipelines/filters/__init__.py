@@ -2,15 +2,17 @@
 
 from pipelines.filters.document import Text
 from pipelines.filters.registry import Dropped, Edited, document_edit, document_filter, filters
-from pipelines.filters.settings import command_options, read_filtering
+from pipelines.filters.settings import FILTERING, command_options, filter_tables, read_filtering
 
 __all__ = [
+    "FILTERING",
     "Dropped",
     "Edited",
     "Text",
     "command_options",
     "document_edit",
     "document_filter",
+    "filter_tables",
     "filters",
     "read_filtering",
 ]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Raised when what is written about filtered documents changes.
 FORMAT = 1
 MASK = "mask"
+# The parameter of a manifest that says how a component was filtered.
+FILTERING = "filtering"
 _SCOPE = "components"
 # Texts in quotes as TOML has them, or one character.
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|.', re.DOTALL)
@@ -196,7 +198,7 @@ def _parse_value(text: str) -> Any:
 def command_options(parameters: Mapping[str, Any]) -> list[str]:
     """The words behind `pile download SLUG` that filter it as a manifest says; none for one that was not filtered."""
     words = []
-    for item in parameters.get("filtering", {}).get("steps", ()):
+    for item in parameters.get(FILTERING, {}).get("steps", ()):
         known = find_filter(item["name"])
         defaults = {
             field.encode_name: _plain(field.default)
@@ -213,6 +215,19 @@ def command_options(parameters: Mapping[str, Any]) -> list[str]:
             ["--mask", text] if known.name == MASK else ["--filter", f"{known.name}:{text}" if text else known.name]
         )
     return words
+
+
+def filter_tables(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`filters` and `mask` of a configuration that filters each component as its manifest's parameters say."""
+    tables: dict[str, dict[str, Any]] = {}
+    for slug, of_slug in parameters.items():
+        for item in of_slug.get(FILTERING, {}).get("steps", ()):
+            table = tables.setdefault(item["name"], {_SCOPE: []})
+            table[_SCOPE].append(slug)
+            # TOML and so a configuration has no null; what is off is false there.
+            table[slug] = {key: False if value is None else value for key, value in item["options"].items()}
+    mask: Any = tables.pop(MASK, [])
+    return {"filters": tables, "mask": mask, "original_filters": False}
 
 
 def _plain(value: Any) -> Any:

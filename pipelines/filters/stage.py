@@ -29,7 +29,7 @@ from pile_toolkit.core.manifest import (
 from pile_toolkit.core.stages import finished
 from pile_toolkit.core.tasks import Task, run_tasks, work_folder
 from pipelines.filters.decisions import CHANGED_FILE, DROPPED_FILE
-from pipelines.filters.settings import described_steps
+from pipelines.filters.settings import FILTERING, described_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ def filter_component(
         stage="download",
         format=format,
         inputs={SOURCE: source.digest},
-        parameters={**parameters, "filtering": described},
+        parameters={**parameters, FILTERING: described},
     )
     if (manifest := finished(folder, key)) is not None:
         return manifest, True
