@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pile_toolkit.core.console import SILENT
-from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.files import atomic_path, fsync_folder, write_bytes
 from pile_toolkit.core.held import refuse_if_displaced
 from pile_toolkit.core.jsonfile import RECORD_LIMIT_BYTES, read_json
 from pile_toolkit.core.lease import holding_root
-from pile_toolkit.core.manifest import OutputFile, StageKey, describe, publish, read_manifest, withdraw
-from pile_toolkit.core.plan import SPLITS, Plan, copies_in_order, file_tasks, read_file_rows
+from pile_toolkit.core.manifest import OutputFile, StageKey, describe, publish, withdraw
+from pile_toolkit.core.plan import SPLITS, Plan, copies_in_order, file_tasks, plan_manifest, read_file_rows
 from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tasks import Workers, run_tasks, starting_order, work_folder
 from shards.assembly import PLAN_COLUMNS, StoredDocuments, Written, places_of, write_split_index
@@ -87,9 +87,7 @@ def write_shards_of_plan(
     """
     root = Path(root)
     started_at = time.time()
-    planned = read_manifest(root / "plan")
-    if planned is None:
-        raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
+    planned = plan_manifest(root)
     folder = root / "shards"
     inputs = {"plan": planned.digest(), "tokenizer": encoder.hash}
     key = StageKey(stage="shards", format=FORMAT, inputs=inputs, parameters={"materialize": materialize})

@@ -14,8 +14,8 @@ import msgspec
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.lease import holding_root
-from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
-from pile_toolkit.core.plan import Plan
+from pile_toolkit.core.manifest import StageKey, describe, publish, withdraw
+from pile_toolkit.core.plan import Plan, plan_manifest
 from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tasks import Workers, work_folder
 from tokenizer.layout import DEFAULT_LAYOUT, DEFAULT_MAX_SPACE_RUN, DEFAULT_VOCAB_SIZE
@@ -95,9 +95,7 @@ def train_on_plan(
     """
     root = Path(root)
     started_at = time.time()
-    planned = read_manifest(root / "plan")
-    if planned is None:
-        raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
+    planned = plan_manifest(root)
     request = check_training(
         vocab_size=vocab_size,
         max_space_run=max_space_run,

@@ -18,13 +18,12 @@ import msgspec
 
 from pile_toolkit.core.components import downloaded_slugs, read_component, refuse_changed
 from pile_toolkit.core.console import SILENT
-from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import fsync_folder, remove, write_bytes
 from pile_toolkit.core.held import refuse_if_displaced
 from pile_toolkit.core.lease import holding_root
-from pile_toolkit.core.manifest import OutputFile, StageKey, publish, read_manifest, withdraw
+from pile_toolkit.core.manifest import OutputFile, StageKey, publish, withdraw
 from pile_toolkit.core.memory import machine_bytes
-from pile_toolkit.core.plan import SPLITS, Plan
+from pile_toolkit.core.plan import SPLITS, Plan, plan_manifest
 from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.corpus.blocks import damaged, file_name
@@ -68,9 +67,7 @@ def write_corpus_files(
     """
     root = Path(root)
     started_at = time.time()
-    planned = read_manifest(root / "plan")
-    if planned is None:
-        raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
+    planned = plan_manifest(root)
     folder = root / "corpus"
     # The plan knows texts only; what else a document says is in the components.
     inputs = {slug: read_component(root, slug).digest for slug in downloaded_slugs(root)}

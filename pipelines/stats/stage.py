@@ -11,11 +11,12 @@ import zstandard
 
 from pile_toolkit.core.components import read_component, refuse_changed
 from pile_toolkit.core.console import SILENT
-from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.files import write_bytes
 from pile_toolkit.core.jsonfile import MANIFEST_LIMIT_BYTES, read_json
 from pile_toolkit.core.lease import holding_root
-from pile_toolkit.core.manifest import StageKey, current_manifest, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
+from pile_toolkit.core.plan import plan_manifest
 from pile_toolkit.core.stages import finished
 from pile_toolkit.core.tasks import Task, Workers, run_tasks, work_folder
 from pipelines.decontamination.evidence import PIECES_FILE
@@ -122,10 +123,8 @@ def _inputs(root: Path, of: Of, *, in_shards: bool) -> _Inputs:
         plan = None
     if plan is None and of == "plan":
         raise UsageError(f"{root} has no plan of the components that it holds", hint=f"pile build --root {root}")
-    if plan is not None and current_manifest(root / "plan", plan.key) is None:
-        raise CorruptData(
-            f"the tables in {root / 'plan'} are not those that its manifest describes", hint=f"pile build --root {root}"
-        )
+    if plan is not None:
+        plan = plan_manifest(root)
     # What shards hold is known by the plan, be it told of or not.
     return _Inputs(components, dedup, plan if of != "components" or in_shards else None)
 

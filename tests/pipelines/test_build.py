@@ -15,9 +15,9 @@ import pytest
 from pile_toolkit.core.documents import read_documents
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.manifest import MANIFEST
-from pile_toolkit.core.plan import PLAN_FILE, SPLITS, Plan
+from pile_toolkit.core.plan import PLAN_FILE, SPLITS, Plan, plan_manifest
 from pipelines.build import BuildConfig, assign_splits, build
-from pipelines.corpus import CorpusResult
+from pipelines.corpus import CorpusResult, write_corpus_files
 from pipelines.dedup import dedup
 from pipelines.download import download
 from pipelines.keep_list import KEEP_LIST_FILE, read_keep_list
@@ -449,3 +449,18 @@ def test_duplicates_are_dropped_or_kept(ready, value):
 def read_corpus():
     """(path): the texts of a corpus file."""
     return lambda path: [document.text for document in read_documents(path)]
+
+
+def test_a_plan_of_another_seed_under_this_manifest_is_followed_by_nothing(make_root, random_corpus):
+    root = make_root(random_corpus(5, 60))
+    dedup(root)
+    path, options = root / "plan" / PLAN_FILE, {"val_share": 0.2, "test_share": 0.2, "write_corpus": False}
+    build(root, seed=1, **options)
+    other = path.read_bytes()
+    build(root, seed=2, **options)
+    assert plan_manifest(root).key.parameters["seed"] == 2
+    path.write_bytes(other)
+    with pytest.raises(CorruptData, match="not those that its manifest describes"):
+        plan_manifest(root)
+    with pytest.raises(CorruptData, match="not those that its manifest describes"):
+        write_corpus_files(root)

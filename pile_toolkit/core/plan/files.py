@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pile_toolkit.core.errors import CorruptData
+from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path
+from pile_toolkit.core.manifest import current_manifest, read_manifest
 from pile_toolkit.core.plan.order import Entries
 from pile_toolkit.core.tables import GROUP_ROWS, HEADER_KEY, TableFile, column_array, integers, joined, write_table
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+
+    from pile_toolkit.core.manifest import Manifest
 
 PLAN_FILE = "plan.parquet"
 MOVED_FILE = "moved.parquet"
@@ -113,6 +116,23 @@ def open_plan(root: Path) -> TableFile:
     """The table of a root; its header is a PlanHeader. Raises as TableFile does."""
     path = root / "plan" / PLAN_FILE
     return TableFile(path, schema(), PlanHeader, name="plan", command=f"pile build --root {root}")
+
+
+def plan_manifest(root: Path) -> Manifest:
+    """The manifest of the plan of a root, whose tables it describes.
+
+    Raises UsageError where none was built, CorruptData where other tables lie there: what follows them would be of
+    another plan than it says.
+    """
+    folder = root / "plan"
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UsageError(f"{root} has no plan yet", hint=f"pile build --root {root}")
+    if current_manifest(folder, manifest.key) is None:
+        raise CorruptData(
+            f"the tables in {folder} are not those that its manifest describes", hint=f"pile build --root {root}"
+        )
+    return manifest
 
 
 def write_moved(path: Path, moved: Entries) -> None:
