@@ -169,7 +169,7 @@ def write_whole(folder: Path) -> None:
     from shards.writer import stored_pointers
 
     plan = Plan.read(folder)
-    stored = np.concatenate([np.load(path) for path in sorted(folder.glob("*.sizes.npy"))])
+    stored = np.concatenate([np.load(path, allow_pickle=False) for path in sorted(folder.glob("*.sizes.npy"))])
     entries, pointers = plan.entries("train"), stored_pointers(stored, dtype=DTYPE)
     wanted = (plan.column("split") == 0) & (plan.column("copies") > 0)
     place = (np.cumsum(wanted) - 1)[entries.row]
