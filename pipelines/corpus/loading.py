@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
+
+from pile_toolkit.core.loading import loads_once
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-_loading = threading.Lock()
-_loaded: list[ModuleType] = []
 
-
+@loads_once("corpus", seconds=5)
 def load_kernels() -> ModuleType:
     """The module of kernels, loaded or compiled."""
-    with _loading:
-        if not _loaded:
-            from pile_toolkit.core.kernels import load_once
-
-            _loaded.append(load_once("corpus", _use, seconds=5))
-    return _loaded[0]
-
-
-def is_loaded() -> bool:
-    """Whether it is there already, and costs nothing."""
-    return bool(_loaded)
-
-
-def _use() -> ModuleType:
     import numpy as np
 
     from pipelines.corpus import kernels
@@ -40,3 +25,6 @@ def _use() -> ModuleType:
     for rest in (data, plain):
         kernels.join_lines(plain, rest, spans, chosen, plain)
     return kernels
+
+
+is_loaded = load_kernels.is_loaded

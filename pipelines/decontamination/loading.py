@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
+
+from pile_toolkit.core.loading import loads_once
+from pipelines.minhash.loading import load_kernels as load_minhash
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-_loading = threading.Lock()
-_loaded: list[ModuleType] = []
-
 
 def load_kernels() -> ModuleType:
     """The module of kernels, loaded or compiled; those of MinHash too, which fold the texts."""
-    from pipelines.minhash.loading import load_kernels as load_minhash
-
     load_minhash()
-    with _loading:
-        if not _loaded:
-            from pile_toolkit.core.kernels import load_once
-
-            _loaded.append(load_once("decontamination", _use, seconds=10))
-    return _loaded[0]
+    return _load_searching()
 
 
-def _use() -> ModuleType:
+@loads_once("decontamination", seconds=10)
+def _load_searching() -> ModuleType:
     import numpy as np
 
     from pipelines.decontamination.ngrams import Ngrams

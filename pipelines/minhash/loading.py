@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
+
+from pile_toolkit.core.loading import loads_once
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-_loading = threading.Lock()
-_loaded: list[ModuleType] = []
 
-
+@loads_once("MinHash", seconds=10)
 def load_kernels() -> ModuleType:
     """The module of kernels, loaded or compiled."""
-    with _loading:
-        if not _loaded:
-            from pile_toolkit.core.kernels import load_once
-
-            _loaded.append(load_once("MinHash", _use, seconds=10))
-    return _loaded[0]
-
-
-def _use() -> ModuleType:
     import numpy as np
 
     from pipelines.minhash import kernels

@@ -5,12 +5,12 @@ Sources: gpt-neox, megatron/data/gpt2_dataset.py ("packed"); Megatron-LM, megatr
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.loading import loads_once
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,16 +84,9 @@ def shuffled_documents(sequences: int, *, epochs: int, random: LegacyRandom) -> 
     return doc_idx
 
 
-@functools.cache
+@loads_once("index", seconds=5)
 def load_kernels() -> None:
     """Loads what builds and reads an index, in this process; on a machine without it, it is compiled, and said."""
-    # numba takes 0.6 s to import, which only those who build an index should pay.
-    from pile_toolkit.core.kernels import load_once
-
-    load_once("index", _use_kernels, seconds=5)
-
-
-def _use_kernels() -> None:
     from shards.index.blending import blend
     from shards.index.neox import neox_arrays
     from shards.index.stateless import StatelessOrder, epoch_table
