@@ -119,7 +119,7 @@ def hash_units(text, room, first, end):
 
 
 @kernel
-def _hash_shingles(hashes, units, count, size, result, first):
+def hash_shingles(hashes, units, count, size, result, first):
     """The keys of shingles, or of a uint32 `result` the low halves, which are the hashes, from result[first] on."""
     key, out = _NONE, _ONE
     for number in range(size):
@@ -173,7 +173,7 @@ def _next_shingles(text, at, stop, words, size, sha1, room, kept, begun):
             room.shingles[number] = sha1_32(text, room.starts[number], length, room.words)
     else:
         hash_units(text, room, kept, units)
-        _hash_shingles(room.hashes, units, count, own, room.shingles, 0)
+        hash_shingles(room.hashes, units, count, own, room.shingles, 0)
     kept = min(size - 1, units)
     keep_last(room, units, kept)
     return count, at, kept
@@ -203,7 +203,7 @@ def write_keys(text, ends, words, size, room, result, result_ends):
         while at < stop:
             units, count, own, at = _next_units(text, at, stop, words, size, room, kept, total > first)
             hash_units(text, room, kept, units)
-            _hash_shingles(room.hashes, units, count, own, result, total)
+            hash_shingles(room.hashes, units, count, own, result, total)
             kept = min(size - 1, units)
             keep_last(room, units, kept)
             total += count

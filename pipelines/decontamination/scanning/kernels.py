@@ -11,29 +11,18 @@ import numpy as np
 
 from pile_toolkit.core.kernels import kernel
 from pipelines.minhash.hashing.kernels import xxh64
-from pipelines.minhash.kernels import find_words, hash_units, keep_last
+from pipelines.minhash.kernels import find_words, hash_shingles, hash_units, keep_last
 
 _NONE, _ONE, _SIX_BITS = np.uint64(0), np.uint64(1), np.uint64(63)
-_MULTIPLIER, _FINAL_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93), np.uint64(0xBF58476D1CE4E5B9)
 _SPACE = 0x20
 
 
 @kernel
 def _write_keys(room, units, size, keys):
     """A hash for each `size` words in a row; how many."""
-    hashes = room.hashes
-    count = units - size + 1
-    if count < 1:
-        return 0
-    key, out = _NONE, _ONE
-    for number in range(size):
-        key = key * _MULTIPLIER + hashes[number]
-        out *= _MULTIPLIER
-    for number in range(count):
-        mixed = (key ^ key >> np.uint64(29)) * _FINAL_MULTIPLIER
-        keys[number] = mixed ^ mixed >> np.uint64(32)
-        if number + size < units:
-            key = key * _MULTIPLIER + (hashes[number + size] - hashes[number] * out)
+    count = max(units - size + 1, 0)
+    if count:
+        hash_shingles(room.hashes, units, count, size, keys, 0)
     return count
 
 
