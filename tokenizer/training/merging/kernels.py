@@ -184,6 +184,14 @@ def replace_pair(stream, pool, start, end, a, b, new, left, right, touched, reco
     return twice
 
 
+@kernel(forceinline=True)
+def lower_count(table, key, count):
+    """Takes a count from that of a pair, if the table has it."""
+    row = find(table, key)
+    if table[row, KEY] != EMPTY:
+        table[row, COUNT] -= count
+
+
 @kernel
 def change_pairs(table, heap_counts, heap_keys, state, threshold, neighbours, touched, number, old, new, before):
     """Takes the counts of the touched symbols from their pairs with `old`, and adds those with `new`.
@@ -194,10 +202,7 @@ def change_pairs(table, heap_counts, heap_keys, state, threshold, neighbours, to
         symbol = np.int64(touched[position])
         count = neighbours[symbol, 0]
         if symbol != new:
-            gone = (symbol << SYMBOL_BITS) | old if before else (old << SYMBOL_BITS) | symbol
-            row = find(table, gone)
-            if table[row, KEY] != EMPTY:
-                table[row, COUNT] -= count
+            lower_count(table, (symbol << SYMBOL_BITS) | old if before else (old << SYMBOL_BITS) | symbol, count)
         if count < threshold:
             neighbours[symbol, 1] = -1
             continue
@@ -237,6 +242,19 @@ def forget_neighbours(neighbours, touched, number):
         neighbours[touched[position], :] = 0
 
 
+@kernel(forceinline=True)
+def has_room(places, symbols, records, pool, heap_counts, state):
+    """Whether the arrays hold what one merge needs at most.
+
+    That is two places for each of the pair's, of which no two share a cell, and a pair before and after each symbol.
+    """
+    return (
+        places <= records.shape[0]
+        and state[POOL_USED] + places <= pool.size
+        and state[TABLE_USED] + 2 * symbols <= heap_counts.size
+    )
+
+
 @kernel
 def merge_pairs(
     stream,
@@ -271,13 +289,7 @@ def merge_pairs(
             return BELOW
         start, length = table[row, START], table[row, LENGTH]
         new = np.int64(first_id + state[MERGES])
-        # What one merge needs at most: two places for each of the pair's; and no two of those share a cell.
-        places = min(2 * length, cells)
-        if (
-            places > records.shape[0]
-            or state[POOL_USED] + places > pool.size
-            or state[TABLE_USED] + 2 * min(length, new + 1) > heap_counts.size
-        ):
+        if not has_room(min(2 * length, cells), min(length, new + 1), records, pool, heap_counts, state):
             return FULL
         drop_top(heap_counts, heap_keys, state)
         key = table[row, KEY]
@@ -295,9 +307,7 @@ def merge_pairs(
             )
         state[CELLS_SEEN] += sizes[3]
         if twice > 0:
-            row = find(table, (b << SYMBOL_BITS) | a)
-            if table[row, KEY] != EMPTY:
-                table[row, COUNT] -= twice
+            lower_count(table, (b << SYMBOL_BITS) | a, twice)
         change_pairs(table, heap_counts, heap_keys, state, threshold, left, touched[0], sizes[0], a, new, True)
         change_pairs(table, heap_counts, heap_keys, state, threshold, right, touched[1], sizes[1], b, new, False)
         place_records(records, sizes[2], left, right, pool)
