@@ -16,7 +16,6 @@ import numpy as np
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path
 from pile_toolkit.core.tables import arrow_array, integers
-from shards.format import index_path, read_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PARQUET_ROWS = 1 << 20
 COLUMNS = {"component": "uint8", "file": "uint32", "line": "uint64", "copy": "uint16", "bytes": "uint64"}
 
 
@@ -229,61 +227,3 @@ def _names(path: Path, metadata: Mapping[bytes, bytes], key: bytes, kind: type[T
         return msgspec.json.decode(metadata[key], type=kind)
     except (KeyError, msgspec.MsgspecError) as error:
         raise CorruptData(f"{path} has no readable names of its {key.decode()}: {error}") from error
-
-
-def write_parquet(prefix: str | Path, path: str | Path) -> int:
-    """Writes the rows of `<prefix>.docs.arrow` as Parquet for other programs, names in place of numbers; returns rows.
-
-    Columns, one row per sequence in the order of the `.idx`: component and file (strings), line, copy, bytes, then
-    `tokens` and `position`, the sequence's ids and where they begin in the `.bin`, in ids. Raises UsageError where a
-    file of the prefix is absent, CorruptData where they are damaged or do not belong together.
-    """
-    import pyarrow.parquet as pq
-
-    index, provenance = read_index(index_path(prefix)), read_provenance(provenance_path(prefix))
-    if len(index) != len(provenance):
-        raise CorruptData(
-            f"{provenance.path} has {len(provenance):,} rows, the .idx beside it {len(index):,} sequences",
-            hint="write the shards again",
-        )
-    schema, target = _parquet_schema(), Path(path)
-    with (
-        atomic_path(target) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd", store_schema=False) as writer,
-    ):
-        # Some rows at a time: names take more than the numbers that stand for them.
-        for first in range(0, max(len(index), 1), PARQUET_ROWS):
-            rows = slice(first, first + PARQUET_ROWS)
-            positions = index.pointers[rows] // index.dtype.itemsize
-            writer.write_table(_parquet_rows(provenance, rows, index.sizes[rows], positions, schema))
-    return len(index)
-
-
-def _parquet_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    numbers = {name: kind for name, kind in COLUMNS.items() if name not in ("component", "file")}
-    kinds = {"component": "string", "file": "string", **numbers, "tokens": "int32", "position": "int64"}
-    return pa.schema([pa.field(name, pa.type_for_alias(kind), nullable=False) for name, kind in kinds.items()])
-
-
-def _parquet_rows(
-    provenance: Provenance, rows: slice, tokens: NDArray[np.int32], positions: NDArray[np.int64], schema: pa.Schema
-) -> pa.Table:
-    import pyarrow as pa
-
-    component, file = provenance.component[rows].astype(np.int64), provenance.file[rows].astype(np.int64)
-    files = [provenance.files.get(slug, ()) for slug in provenance.components]
-    counts = np.array([*map(len, files), 0], np.int64)
-    unnamed = (component >= len(files)) | (file >= counts[np.minimum(component, len(files))])
-    if unnamed.any():
-        provenance.source(rows.start + int(np.argmax(unnamed)))
-    names = pa.array([name for of_slug in files for name in of_slug], pa.string())
-    columns: dict[str, Any] = {
-        "component": pa.array(provenance.components, pa.string()).take(pa.array(component)),
-        "file": names.take(pa.array((np.cumsum(counts) - counts)[component] + file)),
-        **{name: getattr(provenance, name)[rows] for name in ("line", "copy", "bytes")},
-        "tokens": tokens,
-        "position": positions,
-    }
-    return pa.table({name: columns[name] for name in schema.names}, schema=schema)

@@ -64,14 +64,6 @@ def show_tokens(encoders: Sequence[tuple[str, Encoder]], text: str) -> SideBySid
     return SideBySide(**fields, others=compared)
 
 
-def boundaries(encoder: Encoder, text: str) -> list[bytes]:
-    """One piece per token; together they are `text.encode()`, or the text as the tokenizer sees it.
-
-    A piece may end inside a character.
-    """
-    return [encoder.token_bytes(token_id) for token_id in encoder.encode(text).tolist()]
-
-
 def parts(piece: bytes) -> list[Part]:
     """The bytes of a token as what can be shown, in order. Bytes that are no whole character stand alone."""
     found: list[Part] = []

@@ -196,11 +196,6 @@ def joined(table: pa.Table, name: str) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
 
 
-def read_table(path: Path, schema: pa.Schema, header_type: Any, *, name: str, command: str) -> tuple[Any, pa.Table]:
-    """(header, table) of a file, every column in one piece. `name`, `command` and errors are those of TableFile."""
-    return TableFile(path, schema, header_type, name=name, command=command).read()
-
-
 def integers(array: pa.Array) -> np.ndarray:
     """An array of integers without nulls, without a copy; the library itself would import pandas where it is."""
     import numpy as np

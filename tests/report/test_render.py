@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tests.report.roots import Made
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "source", "area", "base", "col", "embed", "track", "wbr"}
-BESIDE = ("report.json", "statistics.html")
 CSP = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 

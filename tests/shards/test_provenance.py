@@ -6,15 +6,12 @@ import struct
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import shards.provenance
 from pile_toolkit.core.errors import CorruptData, UsageError
-from shards.format import data_path, index_path, write_index
-from shards.provenance import COLUMNS, provenance_path, read_provenance, write_parquet, write_provenance
+from shards.provenance import COLUMNS, read_provenance, write_provenance
 
 FILES = {"arxiv": ["a.jsonl.zst"], "github": ["b.jsonl.zst", "ü.jsonl.zst"]}
 NAMES = {"components": ["arxiv", "github"], "files": FILES}
@@ -152,54 +149,3 @@ def test_a_missing_file_says_who_writes_it(tmp_path):
     with pytest.raises(UsageError, match="do not say which documents") as error:
         read_provenance(tmp_path / "x.docs.arrow")
     assert "pile shards write" in error.value.hint
-
-
-PREFIX_ROWS = {"component": [0, 1, 1, 1], "file": [0, 1, 0, 1], "line": [1, 2**40, 3, 9], "copy": [0, 9, 2, 1]}
-
-
-def prefix_of(folder, *, sizes=(3, 2, 0, 2), pointers=(0, 6, 10, 6), rows=PREFIX_ROWS):
-    prefix = folder / "train"
-    data_path(prefix).write_bytes(bytes(10))
-    write_index(index_path(prefix), dtype="u2", sizes=sizes, pointers=pointers, doc_idx=range(len(sizes) + 1))
-    lengths = {"bytes": [2**33, 1, 0, 1][: len(rows["line"])]}
-    write_provenance(provenance_path(prefix), **rows, **lengths, **NAMES)
-    return prefix
-
-
-@pytest.mark.parametrize("at_once", [1, 3, 1 << 20])
-def test_parquet_has_names_in_place_of_numbers_and_where_the_ids_are(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(shards.provenance, "PARQUET_ROWS", at_once)
-    assert write_parquet(prefix_of(tmp_path), tmp_path / "train.parquet") == 4
-    rows = pq.read_table(tmp_path / "train.parquet").to_pylist()
-    expected = [
-        ("arxiv", "a.jsonl.zst", 1, 0, 2**33, 3, 0),
-        ("github", "ü.jsonl.zst", 2**40, 9, 1, 2, 3),
-        ("github", "b.jsonl.zst", 3, 2, 0, 0, 5),
-        ("github", "ü.jsonl.zst", 9, 1, 1, 2, 3),
-    ]
-    names = ("component", "file", "line", "copy", "bytes", "tokens", "position")
-    assert rows == [dict(zip(names, row, strict=True)) for row in expected]
-    provenance = read_provenance(provenance_path(tmp_path / "train"))
-    sources = [provenance.source(row) for row in range(4)]
-    assert [f"{row['component']}/{row['file']}:{row['line']}" for row in rows] == [one.document for one in sources]
-
-
-def test_parquet_of_no_sequences_has_its_columns(tmp_path):
-    prefix = prefix_of(tmp_path, sizes=(), pointers=(), rows={name: [] for name in PREFIX_ROWS})
-    assert write_parquet(prefix, tmp_path / "train.parquet") == 0
-    assert pq.read_table(tmp_path / "train.parquet").column_names[:2] == ["component", "file"]
-
-
-def test_parquet_is_not_made_of_files_that_do_not_belong_together(tmp_path):
-    prefix = prefix_of(tmp_path, sizes=(1,), pointers=(0,))
-    with pytest.raises(CorruptData, match=r"has 4 rows, the \.idx beside it 1 sequences"):
-        write_parquet(prefix, tmp_path / "train.parquet")
-
-
-@pytest.mark.parametrize(
-    "change", [{"component": [0, 1, 2, 1]}, {"file": [0, 1, 2, 1]}, {"file": [0, 1, 0, 2**32 - 1]}]
-)
-def test_parquet_is_not_made_of_rows_without_a_name(tmp_path, change):
-    with pytest.raises(CorruptData, match="names component"):
-        write_parquet(prefix_of(tmp_path, rows=PREFIX_ROWS | change), tmp_path / "train.parquet")
-    assert not (tmp_path / "train.parquet").exists()
