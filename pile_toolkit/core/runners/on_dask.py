@@ -35,7 +35,7 @@ def run_locally(function: Callable[..., Any], arguments: Sequence[tuple], worker
         with interrupts_held_back():
             cluster = _local_cluster(workers)
         stack.callback(_close, cluster)
-        yield from _run(cluster.scheduler_address, function, arguments)
+        yield from _run(cluster.scheduler_address, [(function, *values) for values in arguments])
 
 
 def run_at(
@@ -52,9 +52,9 @@ def run_at(
     the calling block holds a lease, WorkerKilled with the hint `more_memory`.
     """
     leases = held_leases()
-    calls = [(function, values, leases) for values in arguments]
+    calls = [(call_where_seen, function, values, leases) for values in arguments]
     try:
-        yield from _run(address, call_where_seen, calls, look=look, more_memory=more_memory)
+        yield from _run(address, calls, look=look, more_memory=more_memory)
     except UsageError:
         # What a worker does not see may be gone for everybody.
         refuse_if_displaced()
@@ -83,19 +83,14 @@ def _seen(folder: Path) -> bool:
 
 
 def _run(
-    address: Any,
-    function: Callable[..., Any],
-    arguments: Sequence[tuple],
-    *,
-    look: Callable[[], None] = lambda: None,
-    more_memory: str = MORE_MEMORY,
+    address: Any, calls: Sequence[tuple], *, look: Callable[[], None] = lambda: None, more_memory: str = MORE_MEMORY
 ) -> Generator[tuple[int, Any]]:
     from distributed import Client
     from distributed.scheduler import KilledWorker
 
     with Client(address) as client:
         # pure=False: two equal calls must both run, each writes its own output.
-        submitted = [client.submit(function, *values, pure=False) for values in arguments]
+        submitted = [client.submit(*call, pure=False) for call in calls]
         numbers = {future.key: number for number, future in enumerate(submitted)}
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for future in submitted:
