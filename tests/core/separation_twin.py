@@ -21,7 +21,11 @@ class Copy(NamedTuple):
 
 def column_key(seed: int, purpose: str, *columns: int) -> int:
     """A column key in whole numbers of Python."""
-    key = keyed(seed, purpose)
+    return mixed(keyed(seed, purpose), *columns)
+
+
+def mixed(key: int, *columns: int) -> int:
+    """SplitMix64's finalizer after every column."""
     for value in columns:
         key = (key + value + 0x9E3779B97F4A7C15) % KEY_RANGE
         key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 % KEY_RANGE

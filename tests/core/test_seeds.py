@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pile_toolkit.core.seeds import KEY_RANGE, keyed, keyed_columns, normalized, text_hash
+from tests.core.separation_twin import column_key
 
 BINS = 64
 # The 99.9 % point of chi-square with 63 degrees of freedom; the seed is fixed, so the outcome is too.
@@ -73,17 +74,8 @@ def test_keys_are_uniform():
 
 
 def plain_columns(seed, purpose, *columns):
-    """The same in whole numbers of Python: SplitMix64's finalizer after every column."""
-    keys = []
-    for values in zip(*columns, strict=True):
-        key = keyed(seed, purpose)
-        for value in values:
-            key = (key + value + 0x9E3779B97F4A7C15) % KEY_RANGE
-            key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 % KEY_RANGE
-            key = (key ^ key >> 27) * 0x94D049BB133111EB % KEY_RANGE
-            key ^= key >> 31
-        keys.append(key)
-    return keys
+    """The same in whole numbers of Python."""
+    return [column_key(seed, purpose, *values) for values in zip(*columns, strict=True)]
 
 
 def test_splitmix64_gives_the_published_numbers():

@@ -14,7 +14,7 @@ import xxhash
 import zstandard
 from datasketch import MinHash, MinHashLSH
 
-from tests.core.separation_twin import Copy, in_order
+from tests.core.separation_twin import Copy, halves, in_order, mixed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,17 +88,7 @@ def keyed(seed: int, purpose: str) -> int:
 
 
 def column_key(purpose: str, *columns: int) -> int:
-    key = keyed(SEED, purpose)
-    for column in columns:
-        key = (key + column + 0x9E3779B97F4A7C15) % EVERYTHING
-        key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 % EVERYTHING
-        key = (key ^ key >> 27) * 0x94D049BB133111EB % EVERYTHING
-        key ^= key >> 31
-    return key
-
-
-def halves(digest: bytes) -> tuple[int, int]:
-    return struct.unpack("<QQ", digest)
+    return mixed(keyed(SEED, purpose), *columns)
 
 
 def shingles(text: str) -> set[int]:
