@@ -105,12 +105,7 @@ def build(
     )
     refuse_empty_components(root, wanted.weights)
     shares = {"val_share": val_share, "test_share": test_share}
-    key = StageKey(
-        stage="build",
-        format=FORMAT,
-        inputs={"dedup": dedup.digest()},
-        parameters={"seed": seed, **wanted.parameters(), **shares, "duplicates": duplicates},
-    )
+    key = _key(dedup, wanted, seed, shares, duplicates)
     folder = root / "plan"
     manifest = finished(folder, key)
     up_to_date = manifest is not None
@@ -124,6 +119,11 @@ def build(
         root, train_shards=train_shards, memory=memory, jobs=jobs, scheduler=scheduler, reporter=reporter
     )
     return msgspec.structs.replace(result, corpus=corpus, up_to_date=up_to_date and corpus.up_to_date)
+
+
+def _key(dedup: Manifest, wanted: Mixture, seed: int, shares: Mapping[str, float], duplicates: Duplicates) -> StageKey:
+    parameters = {"seed": seed, **wanted.parameters(), **shares, "duplicates": duplicates}
+    return StageKey(stage="build", format=FORMAT, inputs={"dedup": dedup.digest()}, parameters=parameters)
 
 
 def planned_mixture(
