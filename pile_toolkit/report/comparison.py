@@ -15,7 +15,7 @@ from pile_toolkit.core.files import write_bytes
 from pile_toolkit.report.figures import Figure
 from pile_toolkit.report.numbers import percent
 from pile_toolkit.report.page import render_page
-from pile_toolkit.report.plots import Bar, bars
+from pile_toolkit.report.plots import Bar, bars, shortened
 from tokenizer.comparing.results import quoted
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 TEMPLATE = "comparison.html.j2"
 # What a chart has room for; the tables have all components, and all of a name.
 CHARTED_COMPONENTS = 40
-LABEL_CHARACTERS = 20
 KINDS = ("all tokens", "without white-space tokens")
 
 
@@ -93,7 +92,7 @@ def _bars(rows: Sequence[ComparisonRow], value: Callable[[TokenCounts], float | 
         tooltips = [f"{row.component}: {quotient(number)}, {kind}" for number, kind in zip(values, KINDS, strict=True)]
         drawn.append(
             Bar(
-                label=_label(row.component),
+                label=shortened(row.component),
                 values=[number or 0.0 for number in values],
                 tooltips=tooltips,
                 text=" / ".join(map(quotient, values)),
@@ -116,7 +115,3 @@ def short_names(files: Sequence[str]) -> dict[str, str]:
 def quotient(value: float | None) -> str:
     """A ratio for people."""
     return "–" if value is None else f"{value:.3f}"
-
-
-def _label(component: str) -> str:
-    return component if len(component) <= LABEL_CHARACTERS else f"{component[: LABEL_CHARACTERS - 1]}…"

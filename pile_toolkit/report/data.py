@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from pile_toolkit.core.components import FileCounts
 from pile_toolkit.core.manifest import OutputFile
+from pipelines.decontamination.decontaminate import ComponentContamination, SetContamination
 from pipelines.filters.stage import Filtered
 from pipelines.stats.results import GroupStatistics
 from shards.stats import ShardStats
@@ -28,15 +30,6 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any]
     other_inputs: list[str]
     outputs: list[OutputFile]
-
-
-class DocumentFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One document file of a component."""
-
-    name: str
-    documents: int
-    text_bytes: int
-    rejects: int
 
 
 class RejectedLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +51,7 @@ class ComponentFiles(msgspec.Struct, frozen=True, kw_only=True):
     documents: int
     text_bytes: int
     rejects: int
-    files: list[DocumentFile]
+    files: list[FileCounts]
     first_rejects: list[RejectedLine]
     excerpt: str | None
     filtered: Filtered | None = None
@@ -95,30 +88,16 @@ class ComponentDedup(msgspec.Struct, frozen=True, kw_only=True):
     lengths: list[LengthBucket]
 
 
-class ContaminatedComponent(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one component the documents that were searched, that went, that were cut and into how many pieces."""
+class ContaminatedComponent(ComponentContamination, frozen=True, kw_only=True):
+    """What deduplication counted of one component, and its name."""
 
     slug: str
-    searched: int
-    dropped: int
-    cut: int
-    pieces: int
-    characters: int
 
 
-class ContaminatingSet(msgspec.Struct, frozen=True, kw_only=True):
-    """An evaluation set, and what of it is in the corpus: n-grams, documents with them, characters that go for it.
-
-    `too_short` records could not be looked for.
-    """
+class ContaminatingSet(SetContamination, frozen=True, kw_only=True):
+    """What deduplication counted of one evaluation set, and its name."""
 
     name: str
-    records: int
-    too_short: int
-    ngrams: int
-    found_ngrams: int
-    documents: int
-    characters: int
 
 
 class Contamination(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pile_toolkit.report.dedup_study import SIMILARITY_BINS
-from pile_toolkit.report.figures import Figure
-from pile_toolkit.report.plots import Bar, Bin, Point, bars, curve, histogram, log_histogram
+from pile_toolkit.report.figures import Figure, power_of_two
+from pile_toolkit.report.plots import Bar, Bin, Point, bars, curve, histogram, log_histogram, shortened
 from pipelines.lsh.quality import s_curve
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 CURVE_STEPS = 100
 CHARTED_COMPONENTS = 40
-LABEL_CHARACTERS = 20
 
 
 def charts(study: DedupStudy, pairs: PairStudy) -> dict[str, list[Figure]]:
@@ -48,7 +47,7 @@ def _shares(components: Sequence[ComponentShare], unit: str, *, near: bool) -> F
         shares = [100 * count / whole for count in counts]
         rows.append(
             Bar(
-                label=_label(row.slug),
+                label=shortened(row.slug),
                 values=shares,
                 tooltips=[
                     f"{row.slug}: {count:,} of {whole:,} {unit} went as {kind} duplicates ({share:.2f}%)"
@@ -76,7 +75,7 @@ def _sizes(sizes: Mapping[int, int]) -> Figure | None:
     for least, most in _spans(max(sizes)):
         count = sum(number for size, number in sizes.items() if least <= size <= most)
         name = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        tick = name.replace(" to ", "–") if most < 100 else f"{_short(least)}–"
+        tick = name.replace(" to ", "–") if most < 100 else f"{power_of_two(least, '')}–"
         bins.append(Bin(values=(count,), tooltip=f"{name} documents: {count:,} clusters", tick=tick))
     svg = log_histogram(bins, x_unit="documents of a cluster", y_unit="clusters", name="Clusters by their size")
     return Figure(
@@ -156,14 +155,3 @@ def _s_curve(study: DedupStudy, points: Sequence[CurvePoint]) -> Figure | None:
         svg=svg,
         legend=("expected", "measured") if dots else ("expected",),
     )
-
-
-def _short(value: int) -> str:
-    for unit, letter in ((1 << 20, "Mi"), (1 << 10, "Ki")):
-        if value >= unit:
-            return f"{value // unit} {letter}"
-    return f"{value}"
-
-
-def _label(name: str) -> str:
-    return name if len(name) <= LABEL_CHARACTERS else f"{name[: LABEL_CHARACTERS - 1]}…"

@@ -49,15 +49,6 @@ def download(root: Path, stages: Iterable[Finished]) -> data.Download:
 
 def _component(root: Path, stage: Finished) -> data.ComponentFiles:
     present = component_documents(root, stage.folder.name, stage.manifest)
-    files = [
-        data.DocumentFile(
-            name=file.counts.name,
-            documents=file.counts.documents,
-            text_bytes=file.counts.text_bytes,
-            rejects=file.counts.rejects,
-        )
-        for file in present.files
-    ]
     found = stage.manifest.counts.get("filtered")
     filtered = None if found is None else msgspec.convert(found, Filtered)
     rejects = present.rejects if filtered is None else filtered.rejects
@@ -68,7 +59,7 @@ def _component(root: Path, stage: Finished) -> data.ComponentFiles:
         documents=present.documents,
         text_bytes=present.text_bytes,
         rejects=rejects,
-        files=files,
+        files=[file.counts for file in present.files],
         first_rejects=_first_rejects(source / REJECTS) if rejects else [],
         excerpt=_excerpt(present),
         filtered=filtered,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pile_toolkit.report import data
 
-SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+PREFIXES = ("", "Ki", "Mi", "Gi", "Ti")
 
 
 class Figure(NamedTuple):
@@ -148,15 +148,16 @@ def _length_bins(
             Bin(
                 values=(kept, removed),
                 tooltip=f"{_range(place.least_bytes, place.most_bytes)} bytes: {kept:,} documents kept{gone}",
-                tick=power_of_two(power) if power >= 0 and power % tick_bits == 0 else None,
+                tick=power_of_two(place.least_bytes) if power >= 0 and power % tick_bits == 0 else None,
             )
         )
     return bins
 
 
-def power_of_two(bits: int) -> str:
-    """2 to the `bits` bytes in as few characters as can be: `64 KiB`."""
-    return f"{1 << bits % 10} {SIZE_UNITS[bits // 10]}" if bits < 50 else f"2^{bits} B"
+def power_of_two(value: int, unit: str = "B") -> str:
+    """A power of two, or 0, in as few characters as can be: `64 KiB`."""
+    bits = max(value.bit_length() - 1, 0)
+    return (f"{value >> bits // 10 * 10} {PREFIXES[bits // 10]}{unit}" if bits < 50 else f"2^{bits} {unit}").rstrip()
 
 
 def _range(least: int, most: int) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ROW_PIXELS = 25
 BAR_PIXELS = 15
 LABEL_PIXELS = 8
+LABEL_CHARACTERS = 20
 LEAST_PIXELS = 1.5
 LEAST_SPAN = 1e-9
 
@@ -56,6 +57,12 @@ def element(name: str, content: str = "", **attributes: Any) -> Markup:
     )
     # The name is ours; the content is escaped unless it is an element already.
     return Markup(f"<{name}{{}}>{{}}</{name}>").format(written, content)
+
+
+def shortened(name: str | None) -> str:
+    """A name as it stands beside a bar, its end cut off where it is too long."""
+    name = name or ""
+    return name if len(name) <= LABEL_CHARACTERS else f"{name[: LABEL_CHARACTERS - 1]}…"
 
 
 def bars(rows: Sequence[Bar], *, unit: str, name: str, stacked: bool = False) -> Markup:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pile_toolkit
 from pile_toolkit.core.console import size
 from pile_toolkit.core.files import write_bytes
-from pile_toolkit.report.figures import Figure
+from pile_toolkit.report.figures import Figure, power_of_two
 from pile_toolkit.report.numbers import compact, percent
 from pile_toolkit.report.page import render_page
-from pile_toolkit.report.plots import Bar, Bin, bars, histogram
+from pile_toolkit.report.plots import Bar, Bin, bars, histogram, shortened
 from shards.run_study import RunStudy
 from tokenizer.comparing.results import quoted
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 TEMPLATE = "shards.html.j2"
 CHARTED_TOKENS = 25
-LABEL_CHARACTERS = 20
 
 
 def write_shard_page(path: str | Path, study: ShardStudy) -> None:
@@ -81,7 +80,7 @@ def _shares(study: ShardStudy) -> Figure | None:
         read, stored = 100 * row.tokens / max(study.tokens, 1), 100 * row.stored_tokens / max(study.stored_tokens, 1)
         rows.append(
             Bar(
-                label=_label(row.slug),
+                label=shortened(row.slug),
                 values=(read, stored),
                 tooltips=(
                     f"{row.slug}: {read:.2f}% of the tokens read, {row.tokens:,} in {row.copies:,} sequences",
@@ -100,7 +99,7 @@ def _shares(study: ShardStudy) -> Figure | None:
 def _bytes_per_token(study: ShardStudy) -> Figure | None:
     rows = [
         Bar(
-            label=_label(row.slug),
+            label=shortened(row.slug),
             values=(row.bytes / row.tokens,),
             tooltips=(f"{row.slug}: {row.bytes:,} bytes, {row.tokens:,} tokens",),
             text=f"{row.bytes / row.tokens:.3f}",
@@ -119,7 +118,7 @@ def _epochs(study: ShardStudy) -> Figure | None:
         return None
     rows = [
         Bar(
-            label=_label(row.slug),
+            label=shortened(row.slug),
             values=(row.epochs,),
             tooltips=(f"{row.slug}: {row.tokens:,} tokens of the run",),
             text=f"{row.epochs:.3f}",
@@ -142,7 +141,7 @@ def _lengths(study: ShardStudy) -> Figure | None:
         Bin(
             values=(bucket.sequences,),
             tooltip=f"{bucket.least:,} to {bucket.most:,} tokens: {bucket.sequences:,} sequences",
-            tick=_short(bucket.least) if place % 2 == 0 else None,
+            tick=power_of_two(bucket.least, "") if place % 2 == 0 else None,
         )
         for place, bucket in enumerate(buckets[first:])
     ]
@@ -155,7 +154,7 @@ def _most(rows: Sequence[TokenRow], *, with_tokens: bool) -> Figure | None:
         return None
     drawn = [
         Bar(
-            label=_label(quoted(row.token or "")) if with_tokens else str(row.id),
+            label=shortened(quoted(row.token or "")) if with_tokens else str(row.id),
             values=(100 * row.share,),
             tooltips=(f"id {row.id}: read {row.read:,} times, stored {row.stored:,}",),
             text=f"{100 * row.share:.2f}%",
@@ -164,15 +163,3 @@ def _most(rows: Sequence[TokenRow], *, with_tokens: bool) -> Figure | None:
     ]
     chart = bars(drawn, unit="share of tokens read, %", name="Most frequent tokens")
     return Figure(title="Most frequent tokens", svg=chart)
-
-
-def _short(value: int) -> str:
-    """A power of two as an axis has room for it."""
-    for unit, letter in ((1 << 20, "Mi"), (1 << 10, "Ki")):
-        if value >= unit:
-            return f"{value // unit} {letter}"
-    return f"{value}"
-
-
-def _label(name: str) -> str:
-    return name if len(name) <= LABEL_CHARACTERS else f"{name[: LABEL_CHARACTERS - 1]}…"

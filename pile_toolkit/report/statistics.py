@@ -14,7 +14,7 @@ from pile_toolkit.core.files import write_bytes
 from pile_toolkit.report.figures import Figure, power_of_two
 from pile_toolkit.report.numbers import compact, percent
 from pile_toolkit.report.page import render_page
-from pile_toolkit.report.plots import Bar, Bin, bars, histogram
+from pile_toolkit.report.plots import Bar, Bin, bars, histogram, shortened
 from pipelines.stats.counting import UNITS
 from pipelines.stats.tables import QUANTILES
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pipelines.stats.lengths import LengthBucket
 
 TEMPLATE = "statistics.html.j2"
-LABEL_CHARACTERS = 20
 SHOWN_LANGUAGES = 8
 SMALL_HEIGHT = 64
 
@@ -126,7 +125,7 @@ def _shares(rows: Sequence[GroupStatistics], mixed: dict[str | None, GroupStatis
             values.append(share)
             tips.append(f"{row.component}: {share:.2f}% of the plan, {in_plan.bytes if in_plan else 0:,} bytes")
         text = " / ".join(f"{value:.1f}" for value in values)
-        drawn.append(Bar(label=_label(row.component), values=values, tooltips=tips, text=f"{text}%"))
+        drawn.append(Bar(label=shortened(row.component), values=values, tooltips=tips, text=f"{text}%"))
     return Figure(
         title="Shares of text",
         svg=bars(drawn, unit="share of text bytes, %", name="Share of text per component"),
@@ -156,7 +155,7 @@ def _duplicates(rows: Sequence[GroupStatistics]) -> Figure | None:
         values = tuple(100 * count / row.documents for count in counts)
         said = (f"{removed.exact:,} exact", f"{removed.near:,} near, {removed.contaminated:,} contaminated")
         tips = [f"{row.component}: {what} of {row.documents:,} documents" for what in said]
-        drawn.append(Bar(label=_label(row.component), values=values, tooltips=tips, text=f"{share:.2f}%"))
+        drawn.append(Bar(label=shortened(row.component), values=values, tooltips=tips, text=f"{share:.2f}%"))
     if not drawn:
         return None
     chart = bars(drawn, unit="share of documents, %", name="Duplicates per component", stacked=True)
@@ -176,7 +175,7 @@ def _compression(rows: Sequence[GroupStatistics]) -> Figure | None:
         ]
         values = (found.ratio, found.zstd3_ratio)
         text = f"{found.ratio:.2f} / {found.zstd3_ratio:.2f}"
-        drawn.append(Bar(label=_label(row.component), values=values, tooltips=tips, text=text))
+        drawn.append(Bar(label=shortened(row.component), values=values, tooltips=tips, text=text))
     if not drawn:
         return None
     return Figure(
@@ -199,7 +198,7 @@ def _simple_bars(
         return None
     drawn = [
         Bar(
-            label=_label(row.component),
+            label=shortened(row.component),
             values=(value(row),),
             tooltips=(f"{row.component}: {row.bytes:,} bytes, {row.tokens:,} tokens ({row.tokens_from})",),
             text=form.format(value(row)),
@@ -250,13 +249,9 @@ def _bins(buckets: Sequence[LengthBucket], scale: Sequence[LengthBucket], unit: 
         span = f"{place.least:,}" if place.least == place.most else f"{place.least:,} to {place.most:,}"
         tick = None
         if power >= 0 and power % tick_bits == 0:
-            tick = power_of_two(power) if unit == "bytes" else _short(power)
+            tick = power_of_two(place.least, "B" if unit == "bytes" else "")
         bins.append(Bin(values=(count,), tooltip=f"{span} {unit}: {count:,} documents", tick=tick))
     return bins
-
-
-def _short(power: int) -> str:
-    return f"{1 << power % 10} {('', 'Ki', 'Mi', 'Gi', 'Ti')[power // 10]}".strip() if power < 50 else f"2^{power}"
 
 
 def _components(whole: Sequence[GroupStatistics]) -> Table | None:
@@ -321,8 +316,3 @@ def _languages(main: Sequence[GroupStatistics]) -> Table | None:
         cells = [percent(found.get(name, 0), row.bytes) for name in shown]
         rows.append((row.component or "total", *cells, percent(others, row.bytes)))
     return Table("Share of text by language", ("component", *shown, "others"), rows)
-
-
-def _label(name: str | None) -> str:
-    name = name or ""
-    return name if len(name) <= LABEL_CHARACTERS else f"{name[: LABEL_CHARACTERS - 1]}…"

@@ -138,6 +138,7 @@ def test_an_element_gives_back_what_was_put_in(content):
 
 
 def test_powers_of_two_are_named_shortly():
-    assert [power_of_two(bits) for bits in (0, 4, 9, 10, 16, 20, 33)] == [
-        "1 B", "16 B", "512 B", "1 KiB", "64 KiB", "1 MiB", "8 GiB",
+    assert [power_of_two(1 << bits) for bits in (0, 4, 9, 10, 16, 20, 33, 50)] == [
+        "1 B", "16 B", "512 B", "1 KiB", "64 KiB", "1 MiB", "8 GiB", "2^50 B",
     ]  # fmt: skip
+    assert [power_of_two(value, "") for value in (0, 1, 512, 1 << 16, 1 << 50)] == ["0", "1", "512", "64 Ki", "2^50"]
