@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -21,25 +20,12 @@ from pile_toolkit.core.documents import (
     write_json_lines,
 )
 from pile_toolkit.core.errors import CorruptData
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-GOOD = b'{"text":"good","meta":{"n":1}}'
-
-
-def frame(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+from tests.core.document_making import GOOD, frame, records
 
 
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "00.jsonl.zst"
-
-
-def records(path: Path, lines: bytes) -> list[Document | Reject]:
-    path.write_bytes(frame(lines))
-    return list(read_records(path))
 
 
 # Lines

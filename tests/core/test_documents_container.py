@@ -14,14 +14,10 @@ from pile_toolkit.core import frames
 from pile_toolkit.core.documents import Document, DocumentWriter, read_documents, read_lines, read_records
 from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.frames import LONGEST_WINDOW_BYTES, TextBlocks
+from tests.core.document_making import GOOD, frame
 
-GOOD = b'{"text":"good","meta":{"n":1}}'
 SKIPPABLE = (0x184D2A57).to_bytes(4, "little") + (5).to_bytes(4, "little") + b"hello"
 needs_zstd = pytest.mark.skipif(shutil.which("zstd") is None, reason="the zstd command is not installed")
-
-
-def frame(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
 
 
 def window_frame(data: bytes, window_log: int, mantissa: int = 0) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -14,27 +13,13 @@ from pile_toolkit.core.documents import (
     LINE_MEMORY_FACTOR,
     Document,
     Reject,
-    read_records,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-GOOD = b'{"text":"good","meta":{"n":1}}'
-
-
-def frame(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+from tests.core.document_making import GOOD, records
 
 
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "00.jsonl.zst"
-
-
-def records(path: Path, lines: bytes) -> list[Document | Reject]:
-    path.write_bytes(frame(lines))
-    return list(read_records(path))
 
 
 def test_a_line_of_quotes_that_are_not_closed_takes_no_longer_than_another(path):

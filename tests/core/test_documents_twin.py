@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
 
 import jsonlines
 import pytest
@@ -15,30 +14,16 @@ from hypothesis import strategies as st
 from pile_toolkit.core.documents import (
     Document,
     DocumentWriter,
-    Reject,
     decode_meta,
     read_documents,
     read_records,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-GOOD = b'{"text":"good","meta":{"n":1}}'
-
-
-def frame(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+from tests.core.document_making import GOOD, records
 
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory):
     return tmp_path_factory.mktemp("documents") / "00.jsonl.zst"
-
-
-def records(path: Path, lines: bytes) -> list[Document | Reject]:
-    path.write_bytes(frame(lines))
-    return list(read_records(path))
 
 
 def plain_record(line: bytes) -> tuple[str, bool] | None:
