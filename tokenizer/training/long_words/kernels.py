@@ -12,7 +12,7 @@ import numpy as np
 
 from pile_toolkit.core.bits.kernels import prefetch
 from pile_toolkit.core.kernels import kernel
-from tokenizer.training.pairs.kernels import HEADER, count_of
+from tokenizer.training.pairs.kernels import HEADER, count_of, note_neighbour
 
 PLACES_AHEAD = 16
 
@@ -99,13 +99,8 @@ def replace_in_long(stream, words, pool, start, end, a, b, new, left, right, tou
             symbol = np.int64(stream[before])
             # Beside the one before it, which has counted the two of them already.
             if symbol != new:
-                if left[symbol, 1] == 0:
-                    touched_left[lefts] = symbol
-                    lefts += 1
-                left[symbol, 0] += count
-                left[symbol, 1] += 1
-                records[number, 0] = before
-                records[number, 1] = symbol
+                lefts = note_neighbour(left, symbol, count, touched_left, lefts)
+                records[number, 0], records[number, 1] = before, symbol
                 number += 1
         stream[place] = new
         stream[second] = -1
@@ -117,13 +112,8 @@ def replace_in_long(stream, words, pool, start, end, a, b, new, left, right, tou
                 if other < stop and stream[other] == b:
                     twice += count
                     symbol = new
-            if right[symbol, 1] == 0:
-                touched_right[rights] = symbol
-                rights += 1
-            right[symbol, 0] += count
-            right[symbol, 1] += 1
-            records[number, 0] = place
-            records[number, 1] = ~symbol
+            rights = note_neighbour(right, symbol, count, touched_right, rights)
+            records[number, 0], records[number, 1] = place, ~symbol
             number += 1
     sizes[0], sizes[1], sizes[2], sizes[3] = lefts, rights, number, sizes[3] + end - start
     return twice

@@ -21,7 +21,9 @@ from tokenizer.training.pairs.kernels import (
     START,
     SYMBOL_BITS,
     SYMBOL_MASK,
+    count_of,
     find,
+    note_neighbour,
 )
 
 # Of `state`; CELLS_SEEN is what time grows with.
@@ -115,17 +117,6 @@ def best_pair(table, heap_counts, heap_keys, state, threshold):
     return -1
 
 
-@kernel(forceinline=True)
-def note_neighbour(neighbours, symbol, count, touched, number):
-    """Adds to the count and the places of a symbol beside a new one; `touched` lists those that had none."""
-    if neighbours[symbol, 1] == 0:
-        touched[number] = symbol
-        number += 1
-    neighbours[symbol, 0] += count
-    neighbours[symbol, 1] += 1
-    return number
-
-
 @kernel
 def replace_pair(stream, pool, start, end, a, b, new, left, right, touched, records, sizes):
     """Writes `new` for `a`, `b` in short words of `pool[start:end]`, from the left; returns the count of `new`, `new`.
@@ -153,7 +144,7 @@ def replace_pair(stream, pool, start, end, a, b, new, left, right, touched, reco
             source += 1
         if source >= stop - 1:
             continue
-        count = np.int64(stream[word + 1]) << SYMBOL_BITS | np.int64(stream[word + 2]) & SYMBOL_MASK
+        count = count_of(stream, word)
         target = source
         while source < stop:
             if source + 1 >= stop or stream[source] != a or stream[source + 1] != b:

@@ -42,6 +42,17 @@ def count_of(stream, word):
     return (np.int64(stream[word + 1]) << SYMBOL_BITS) | (np.int64(stream[word + 2]) & SYMBOL_MASK)
 
 
+@kernel(forceinline=True)
+def note_neighbour(neighbours, symbol, count, touched, number):
+    """Adds to the count and the places of a symbol beside a new one; `touched` lists those that had none."""
+    if neighbours[symbol, 1] == 0:
+        touched[number] = symbol
+        number += 1
+    neighbours[symbol, 0] += count
+    neighbours[symbol, 1] += 1
+    return number
+
+
 @kernel
 def write_words(data, ends, counts, symbol_of_byte, shortest, longest, stream, cells):
     """Fills `stream` from cell `cells` on with words of `shortest` to `longest` bytes; returns the cells then used."""
