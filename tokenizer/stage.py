@@ -19,29 +19,19 @@ from pile_toolkit.core.plan import Plan, plan_manifest
 from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tasks import Workers, work_folder
 from tokenizer.layout import DEFAULT_LAYOUT, DEFAULT_MAX_SPACE_RUN, DEFAULT_VOCAB_SIZE
+from tokenizer.training.request import TrainingRequest
 
 if TYPE_CHECKING:
     from pile_toolkit.core.console import Reporter
     from tokenizer.encoder import Encoder
-    from tokenizer.training.request import TrainingRequest
 
 FORMAT = 3
 TOKENIZER_FILE = "tokenizer.json"
 
 
-class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`vocab_size` counts all ids; runs of up to `max_space_run` spaces are single tokens; `layout`: see `layout.py`.
+class TokenizerConfig(TrainingRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request, and its texts: of the documents as many, chosen by key, as have together at most `sample_bytes`."""
 
-    `allow_smaller` accepts fewer ids from a small corpus. Words that occur less than `min_count` times are left out. Of
-    the documents only as many are read, chosen by key, as have together at most `sample_bytes`.
-    """
-
-    vocab_size: int = DEFAULT_VOCAB_SIZE
-    max_space_run: int = DEFAULT_MAX_SPACE_RUN
-    layout: str = DEFAULT_LAYOUT
-    add_prefix_space: bool = False
-    allow_smaller: bool = False
-    min_count: int = 1
     sample_bytes: int | None = None
 
 
@@ -66,8 +56,6 @@ class TokenizerResult(StageResult, frozen=True, kw_only=True):
 
 def check_training(*, sample_bytes: int | None = None, **parameters: Any) -> TrainingRequest:
     """What is asked for, as one object. Raises UsageError where no text could make it possible."""
-    from tokenizer.training.request import TrainingRequest
-
     if sample_bytes is not None and sample_bytes < 1:
         raise UsageError(f"a sample of {sample_bytes:,} bytes holds no document", hint="--sample-bytes 1000000000")
     return TrainingRequest(**parameters).check()
