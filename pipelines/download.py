@@ -242,10 +242,17 @@ def survey_file(folder: Path, path: str) -> tuple[dict[str, Any], list[dict[str,
 
 def _refuse_rejects(rejects: int, max_rejects: int, folder: Path) -> None:
     if rejects > max_rejects:
+        lines = "1 line is no document" if rejects == 1 else f"{rejects:,} lines are no documents"
         raise CorruptData(
-            f"{rejects:,} lines are no documents and at most {max_rejects:,} may be: see {folder / REJECTS}",
+            f"{lines} and at most {max_rejects:,} may be: {_first_reject(folder)}, see {folder / REJECTS}",
             hint=f"mend them, or leave them out knowingly with --max-rejects {rejects}",
         )
+
+
+def _first_reject(folder: Path) -> str:
+    with (folder / REJECTS).open("rb") as file:
+        first = msgspec.json.decode(file.readline())
+    return f"line {first['line']:,} of {first['file']} ({first['reason']})"
 
 
 def present_slugs(root: Path) -> list[str]:

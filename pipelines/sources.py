@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ KNOWN_FORMS = (
     "sample:, a folder, https://host/folder/ (mirrors after it, with spaces), hf://owner/name, "
     "or a .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst or .zip of a folder"
 )
+# What other tools write, and the command that makes of it what is read here.
+OTHER_FORMS = {
+    ".jsonl": "zstd {path}",
+    ".jsonl.gz": "gzip -dc {path} | zstd -o {target}",
+    ".json.gz": "gzip -dc {path} | zstd -o {target}",
+}
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _SUMS_LINE = re.compile(r"(?P<sha256>[0-9A-Fa-f]{64}) [ *](?:\./)?(?P<name>.+)")
 
@@ -89,8 +96,22 @@ class FolderSource:
         """Points at the files. Raises SourceUnavailable where there are none, UsageError where it is unclear which."""
         files = self._files()
         if not files:
-            raise component.not_in(f"{self.path} has neither {self.slug}{SUFFIX} nor {self.slug}/*{SUFFIX}")
+            fact = f"{self.path} has neither {self.slug}{SUFFIX} nor {self.slug}/*{SUFFIX}"
+            raise self._in_another_form(fact) or component.not_in(fact)
         return files
+
+    def _in_another_form(self, fact: str) -> SourceUnavailable | None:
+        """The error for documents that lie there, but not as zstd: with the command that mends it."""
+        for suffix, command in OTHER_FORMS.items():
+            one = self.path / f"{self.slug}{suffix}"
+            several = sorted((self.path / self.slug).glob(f"*{suffix}"))
+            for path in [one, *several] if one.is_file() else several:
+                target = path.with_name(path.name.removesuffix(suffix) + SUFFIX)
+                return SourceUnavailable(
+                    f"{fact}, but {path.relative_to(self.path)}",
+                    hint=command.format(path=shlex.quote(str(path)), target=shlex.quote(str(target))),
+                )
+        return None
 
     def _files(self) -> list[Path]:
         if self.path.is_file():

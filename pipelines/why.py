@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pile_toolkit.core.components import component_folder
+from pile_toolkit.core.components import component_folder, downloaded_slugs
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
 from pile_toolkit.core.plan import SPLITS, Plan
 from pipelines.decontamination.evidence import EVIDENCE_FILE, open_evidence
-from pipelines.filters.tracing import Trace, is_filtered, trace_source, trace_written
+from pipelines.filters.tracing import Trace, id_of_place, is_filtered, trace_source, trace_written
 from pipelines.keep_list import REASONS, open_clusters, open_keep_list
 
 if TYPE_CHECKING:
@@ -66,13 +66,20 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def explain(root: str | Path, document_id: str) -> Decisions:
-    """Deduplication, split and copies of `<slug>/<file>:<line>`. Raises UsageError for an id that names no document."""
+    """Deduplication, split and copies of `<slug>/<file>:<line>`, or of a line of that file named by its path.
+
+    Raises UsageError for an id that names no document.
+    """
     root = Path(root)
-    slug, file, line = _parts(document_id)
+    slug, file, line = _parts(root, document_id, source=False)
+    document_id = f"{slug}/{file}:{line}"
     table = open_keep_list(root)
-    row = _row(table, _numbers(table.header, slug, file), line)
+    numbers = _numbers(table.header, slug, file)
+    row = _row(table, numbers, line)
     if row is None:
-        hint = f"pile why --source {document_id}: lines as its source has them" if is_filtered(root, slug) else None
+        hint = f"pile why --source {document_id}: lines as its source has them"
+        if not is_filtered(root, slug):
+            hint = _lines_there(table, numbers, f"{slug}/{file}")
         raise UsageError(f"{file} of '{slug}' had no document on line {line:,} when duplicates were sought", hint=hint)
     found = table.rows(range(row, row + 1)).to_pylist()[0]
     first = table.rows(range(found["cluster"], found["cluster"] + 1)).to_pylist()[0]
@@ -100,12 +107,13 @@ def explain(root: str | Path, document_id: str) -> Decisions:
 def explain_source(root: str | Path, source_id: str) -> Decisions | Trace:
     """What became of a document that stood on a line of its source, before filters: `<slug>/<source file>:<line>`.
 
-    A Trace where it was dropped, or no duplicates were sought yet. Raises UsageError for an id that names no line.
+    The source's file may be named by its path. A Trace where it was dropped, or no duplicates were sought yet. Raises
+    UsageError for an id that names no line.
     """
     root = Path(root)
-    slug, file, line = _parts(source_id)
+    slug, file, line = _parts(root, source_id, source=True)
     if not is_filtered(root, slug):
-        return explain(root, source_id)
+        return explain(root, f"{slug}/{file}:{line}")
     trace = trace_source(root, slug, file, line)
     manifest = read_manifest(root / "dedup")
     if trace.written is None or manifest is None or not _is_current(root, slug, manifest):
@@ -113,10 +121,13 @@ def explain_source(root: str | Path, source_id: str) -> Decisions | Trace:
     return explain(root, trace.written)
 
 
-def _parts(document_id: str) -> tuple[str, str, int]:
+def _parts(root: Path, document_id: str, *, source: bool) -> tuple[str, str, int]:
     parts = _ID.fullmatch(document_id)
+    if parts is None or parts["slug"] not in downloaded_slugs(root):
+        parts = _ID.fullmatch(id_of_place(root, document_id, source=source) or document_id)
     if parts is None:
-        raise UsageError(f"{document_id!r} is no document id", hint="<slug>/<file>:<line>, e.g. arxiv/00.jsonl.zst:17")
+        hint = "<slug>/<file>:<line>, e.g. arxiv/00.jsonl.zst:17; --source with a path of the source's file"
+        raise UsageError(f"{document_id!r} is no document id", hint=hint)
     return parts["slug"], parts["file"], int(parts["line"])
 
 
@@ -166,6 +177,15 @@ def _row(table: TableFile, numbers: tuple[int, int], line: int) -> int | None:
     rows = table.find(component=component, file=file)
     places = np.flatnonzero(table.rows(rows, ["line"]).column("line").to_numpy() == line)
     return rows.start + int(places[0]) if places.size else None
+
+
+def _lines_there(table: TableFile, numbers: tuple[int, int], name: str) -> str:
+    component, file = numbers
+    rows = table.find(component=component, file=file)
+    if not rows:
+        return f"{name} had no documents at all"
+    ends = [table.rows(range(row, row + 1), ["line"]).column("line")[0].as_py() for row in (rows.start, rows.stop - 1)]
+    return f"its documents stand on lines {ends[0]:,} to {ends[1]:,}, such as {name}:{ends[1]}"
 
 
 def _cluster(root: Path, found: dict[str, Any]) -> dict[str, Any]:
@@ -253,7 +273,7 @@ def _lines(decided: dict[str, Any], *, same_text: bool) -> list[str]:
         if decided["split"] is not None:
             lines.append(f"build: in the corpus all the same (--duplicates keep), {_place(decided)}")
         return lines
-    lines.append(f"dedup: kept, before {others:,} duplicates of it" if others else "dedup: kept, no duplicates")
+    lines.append(f"dedup: kept, before {_duplicates(others)} of it" if others else "dedup: kept, no duplicates")
     if others:
         least = decided["least_similarity"]
         like = "" if least is None else f", the least similar of them {least:.3f}"
@@ -264,6 +284,10 @@ def _lines(decided: dict[str, Any], *, same_text: bool) -> list[str]:
         return [*lines, "build: not run since deduplication"]
     pieces = f" of each of {decided['pieces']} pieces" if shares else ""
     return [*lines, f"build: {_place(decided)}{pieces}"]
+
+
+def _duplicates(count: int) -> str:
+    return "1 duplicate" if count == 1 else f"{count:,} duplicates"
 
 
 def _place(decided: dict[str, Any]) -> str:

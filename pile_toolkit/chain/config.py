@@ -106,7 +106,7 @@ def _located(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The tables with every relative path made absolute, from the folder of their file."""
     tables = {"root": "pile-data", **tables}
     if isinstance(tables["root"], str):
-        tables["root"] = str(folder / tables["root"])
+        tables["root"] = _placed(tables["root"], folder)
     for table, key, is_path in (
         ("download", "from", lambda text: ":" not in text),
         ("dedup", "against", lambda text: text != ""),
@@ -123,4 +123,12 @@ def _located(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _located_value(value: Any, folder: Path, is_path: Callable[[str], bool]) -> Any:
     if isinstance(value, dict):
         return {key: _located_value(item, folder, is_path) for key, item in value.items()}
-    return str(folder / value) if isinstance(value, str) and is_path(value) else value
+    return _placed(value, folder) if isinstance(value, str) and is_path(value) else value
+
+
+def _placed(path: str, folder: Path) -> str:
+    """A path seen from a folder, without `..` at its start: the folder has no links that these could follow."""
+    parts = Path(path).parts
+    while parts and parts[0] == "..":
+        folder, parts = folder.parent, parts[1:]
+    return str(folder.joinpath(*parts))

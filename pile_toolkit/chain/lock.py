@@ -112,8 +112,9 @@ def encoded(made: Lock) -> bytes:
 
 def read_lock(path: Path) -> Lock:
     """The lock in a file. Raises UsageError where there is none, CorruptData where it is none of this format."""
+    hint = f"pile lock -o pile.lock writes one; a pile.toml goes without --locked: pile run {path}"
     try:
-        found = read_json(path, Lock, limit_bytes=MANIFEST_LIMIT_BYTES, what="a lock file of this version")
+        found = read_json(path, Lock, limit_bytes=MANIFEST_LIMIT_BYTES, what="a lock file of this version", hint=hint)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UsageError(f"there is no lock file {path}", hint=f"pile lock --root ... -o {path}") from error
     if found.format != FORMAT:

@@ -89,7 +89,8 @@ def verify(
 def _verify(root: Path, jobs: int, reporter: Reporter) -> VerifyResult:
     known, unreadable = read_stages(root)
     if not known and not unreadable and not any(_cut_off(root)):
-        raise UsageError(f"{root} holds no finished output", hint=f"pile run pile.toml, or pile download --root {root}")
+        hint = f"pile run pile.toml, or pile download --all --root {root}"
+        raise UsageError(f"{root} holds no finished output", hint=hint)
     outputs = [_Output(root / name, manifest, file) for name, manifest in known.items() for file in manifest.outputs]
     total = sum(output.file.bytes for output in outputs)
     faults = [*_cut_off(root), *unreadable]

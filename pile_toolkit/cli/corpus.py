@@ -71,10 +71,8 @@ def stats(
         write_statistics_page(html, result)
     print_result(result, as_json=as_json, show=_show_stats)
     if not result.up_to_date:
-        click.echo(
-            f"{size(result.text_bytes)} of text in {elapsed_s:.1f} s, {result.text_bytes / elapsed_s / 1e6:,.0f} MB/s",
-            err=True,
-        )
+        speed = f"{result.text_bytes / elapsed_s / 1e6:,.1f} MB/s"
+        click.echo(f"{size(result.text_bytes)} of text in {elapsed_s:.1f} s, {speed}", err=True)
     if html is not None:
         click.echo(html, err=as_json)
     return None

@@ -19,10 +19,14 @@ from pile_toolkit.cli.options import (
     writing,
 )
 from pile_toolkit.core.console import print_table, reporter
+from pile_toolkit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+# How the help of an option begins that other methods have no use for.
+_MINHASH = "minhash: "
 
 
 class Slugs(click.ParamType):
@@ -100,6 +104,7 @@ def dedup(root: Path, jobs: int, scheduler: str, dry_run: bool, as_json: bool, r
     """
     from pipelines.dedup import dedup as library
 
+    _refuse_idle(options)
     there = _decided(root) if report and not _settings_given(options) else None
     if dry_run:
         planned = ("dedup", root / "dedup", _parameters(options)) if there is None else ("report", root / "reports", {})
@@ -117,6 +122,23 @@ def _settings_given(options: dict[str, Any]) -> bool:
     """Whether any option that the result depends on was typed, or stands in the file of `--config`."""
     source = click.get_current_context().get_parameter_source
     return any(source(name) is not ParameterSource.DEFAULT for name in options if name != "memory")
+
+
+def _refuse_idle(options: dict[str, Any]) -> None:
+    """Raises UsageError for a typed option that the method has no use for: silence would let it pass for done."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        if context.get_parameter_source(option.name or "") is not ParameterSource.COMMANDLINE:
+            continue
+        about = getattr(option, "help", None) or ""
+        off = option.secondary_opts and not options.get(option.name or "")
+        name = option.secondary_opts[0] if off else option.opts[0]
+        if about.startswith(_MINHASH) and options["method"] != "minhash":
+            fact = f"{name} is for the method minhash, and the method is {options['method']}"
+            raise UsageError(fact, hint=f"pile dedup --method minhash, or without {name}")
+        if option.opts[0].startswith("--against-") and options["against"] is None:
+            fact = f"{name} is for evaluation sets, and --against names none"
+            raise UsageError(fact, hint=f"pile dedup --against FOLDER, or without {name}")
 
 
 def _decided(root: Path) -> Any:
@@ -175,7 +197,12 @@ def _show_dedup(result: Any) -> None:
 def why(document_id: str, source: bool, root: Path, as_json: bool) -> None:
     """Every decision taken on one document.
 
-    DOCUMENT_ID is <slug>/<file>:<line>, for example arxiv/00.jsonl.zst:17
+    DOCUMENT_ID is <slug>/<file>:<line>, or the path of that file, a colon and the line. Lines count from 1.
+
+    \b
+    pile why arxiv/00.jsonl.zst:17
+    pile why arxiv/00.jsonl.zst:17 --json
+    pile why --source my-pile/arxiv.jsonl.zst:17      a line as it came, before filters
     """
     from pipelines.why import explain, explain_source
 

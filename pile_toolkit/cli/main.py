@@ -216,7 +216,8 @@ def _explained(path: Path, number: int | None, reason: str) -> tuple[str, str, i
     if number in _NOT_ALLOWED:
         place, verb = _refusing(path)
         remedy = "remount it to write" if number == errno.EROFS else f"ls -ld {place} shows whose it is"
-        return f"{place} cannot be {verb}: {reason}", f"{remedy}; or another --root", 2
+        # What cannot be read may as well be a source or a table: another root would be no help.
+        return f"{place} cannot be {verb}: {reason}", remedy + ("; or another --root" if verb == "written" else ""), 2
     if number == errno.ENOENT:
         return f"{path} is not there: {reason}", "pile doctor --root ... looks for what stands in the way", 2
     return f"{path}: {reason}", "pile --debug ...", 1

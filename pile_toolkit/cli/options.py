@@ -207,7 +207,7 @@ def _inline(parameters: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return f"({_inline(value)})"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (" ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
 def percent(part: float, whole: float) -> str:

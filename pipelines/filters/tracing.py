@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from pile_toolkit.core.components import component_documents, component_folder
+from pile_toolkit.core.components import component_documents, component_folder, downloaded_slugs, file_name
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.manifest import read_manifest
 from pipelines.filters.decisions import CHANGES, DROPPED_FILE, dropped_lines, open_changed, open_dropped
+from pipelines.filters.stage import SOURCE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pile_toolkit.core.tables import TableFile
 
 
@@ -38,6 +38,25 @@ def is_filtered(root: Path, slug: str) -> bool:
     """Whether a component's lines are not those of its source."""
     manifest = read_manifest(component_folder(root, slug))
     return manifest is not None and any(output.path == DROPPED_FILE for output in manifest.outputs)
+
+
+def id_of_place(root: Path, place: str, *, source: bool) -> str | None:
+    """The id of a line of a component's file, or of its source's, by the file's path; None where it is no such path."""
+    path, _, line = place.rpartition(":")
+    if not (line.isdecimal() and Path(path).is_file()):
+        return None
+    for slug in downloaded_slugs(root):
+        folder = component_folder(root, slug)
+        made_from = folder / SOURCE if source and is_filtered(root, slug) else folder
+        manifest = read_manifest(made_from)
+        for output in manifest.outputs if manifest is not None else ():
+            if file_name(output.path) == Path(path).name and _same(made_from / output.path, path):
+                return f"{slug}/{file_name(output.path)}:{line}"
+    return None
+
+
+def _same(one: Path, other: str) -> bool:
+    return one.exists() and one.samefile(other)
 
 
 def trace_source(root: Path, slug: str, file: str, line: int) -> Trace:

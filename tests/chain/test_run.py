@@ -135,6 +135,20 @@ def test_paths_in_the_file_are_relative_to_the_file_and_words_are_not_paths(tmp_
     assert config.train.recipe == "debug"
 
 
+def test_paths_beside_the_folder_of_the_file_are_told_without_the_way_there_and_back(tmp_path):
+    folder = tmp_path / "real" / "config"
+    folder.mkdir(parents=True)
+    text = 'root = "../data"\n[download]\nfrom = { arxiv = "../../texts", github = "/a/../b" }\n'
+    (folder / "pile.toml").write_text(text)
+    config = load_run_config(folder / "pile.toml")
+    assert config.root == str(tmp_path / "real" / "data")
+    # What may lead over a link further in is left to the file system.
+    assert config.download.source == {"arxiv": str(tmp_path / "texts"), "github": "/a/../b"}
+    # From the folder that the file really lies in, as before.
+    (tmp_path / "link").symlink_to(folder)
+    assert load_run_config(tmp_path / "link" / "pile.toml") == config
+
+
 def test_another_training_of_the_same_name_is_refused_and_the_finished_one_stays(configure, tmp_path):
     config = configure(tmp_path)
     run(config, jobs=1)

@@ -163,6 +163,8 @@ def test_a_source_that_may_not_be_read_is_named(root, source, tmp_path):
     (folder / "github.jsonl.zst").chmod(0)
     done = pile_bound_by_modes(["download", "github", "--from", folder, "--root", root])
     assert f"{folder}/github.jsonl.zst cannot be read: Permission denied" in the_sentence(done)
+    # Another root would not help.
+    assert "--root" not in done.stderr
 
 
 def test_a_folder_that_may_not_be_entered_is_named(root):

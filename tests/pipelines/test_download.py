@@ -113,6 +113,8 @@ def test_lines_that_are_no_documents_are_listed_with_file_line_and_reason(tmp_pa
     assert len({row["reason"] for row in rows}) > 4
     assert error.value.exit_code == 4
     assert str(folder / REJECTS) in error.value.message
+    first = rows[0]
+    assert f"line {first['line']} of mixed.jsonl.zst ({first['reason']})" in error.value.message
     assert "--max-rejects 7" in error.value.hint
     assert not (folder / MANIFEST).exists()
 

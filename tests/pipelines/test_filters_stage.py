@@ -271,9 +271,13 @@ def test_everything_after_sees_the_masked_text(tmp_path, write_source):
     assert gone.lines == [
         "download: arxiv/arxiv.jsonl.zst:3 of the source was dropped by length: too_few_words (2, at least 3 passes)"
     ]
-    with pytest.raises(UsageError) as error:
-        explain(root, "arxiv/arxiv.jsonl.zst:3")
-    assert "pile why --source" in error.value.hint
+    # By the paths of the files: that of the source has a third line, the component's own has not.
+    assert explain_source(root, f"{source / 'arxiv.jsonl.zst'}:3") == gone
+    assert explain(root, f"{root / 'components' / 'arxiv' / 'arxiv.jsonl.zst'}:2") == told
+    for name in ("arxiv/arxiv.jsonl.zst:3", f"{root / 'components' / 'arxiv' / 'arxiv.jsonl.zst'}:3"):
+        with pytest.raises(UsageError) as error:
+            explain(root, name)
+        assert "pile why --source" in error.value.hint
     # After other filters the numbers of lines are others than those in which duplicates were sought.
     download(root, components=["arxiv"], source=str(source), filters=["length:max_words=3"])
     assert explain(root, "arxiv/arxiv.jsonl.zst:2").source is None

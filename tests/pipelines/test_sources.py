@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gzip
 import hashlib
 import json
 import os
+import re
+import shutil
+import subprocess
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -82,6 +86,21 @@ def test_a_folder_without_the_component_says_what_was_looked_for_and_what_remain
     assert f"{tmp_path} has neither github.jsonl.zst nor github/*.jsonl.zst" in error.value.message
     assert "withdrawn mirror; rebuildable" in error.value.message
     assert "hf://monology/pile-uncopyrighted" in error.value.message
+
+
+@pytest.mark.parametrize("name", ["arxiv.jsonl", "arxiv.jsonl.gz", "arxiv/part 1.json.gz"])
+def test_documents_in_another_form_are_named_with_the_command_that_makes_them_fit(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    lines = json.dumps(row("a")).encode() + b"\n"
+    path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
+    source = parse_source(str(tmp_path), slug="arxiv")
+    with pytest.raises(SourceUnavailable, match=re.escape(f"but {path.relative_to(tmp_path)}")) as error:
+        source.fetch(ARXIV, tmp_path / "root", SILENT)
+    if shutil.which("zstd") is None:
+        pytest.skip("the command zstd is not installed, so that the hint cannot be typed here")
+    subprocess.run(error.value.hint, shell=True, check=True, capture_output=True)
+    assert rows_of(source.fetch(ARXIV, tmp_path / "root", SILENT)) == [row("a")]
 
 
 def test_a_component_that_is_there_twice_is_unclear(tmp_path):

@@ -11,7 +11,7 @@ from pipelines.build import build
 from pipelines.dedup import dedup
 from pipelines.download import download
 from pipelines.keep_list import KEEP_LIST_FILE, REASONS, read_keep_list
-from pipelines.why import explain
+from pipelines.why import explain, explain_source
 
 WEIGHTS = {"pile-cc": 1.0, "arxiv": 2.5, "enron-emails": 0.5}
 SHARES = {"val_share": 0.2, "test_share": 0.1, "write_corpus": False}
@@ -141,6 +141,28 @@ def test_an_id_of_nothing_is_refused(make_root, document, says):
     dedup(root)
     with pytest.raises(UsageError, match=says):
         explain(root, document)
+
+
+def test_a_line_past_the_end_is_told_which_lines_there_are(make_root):
+    root = make_root({"arxiv": ["one", "two", "three"]})
+    dedup(root)
+    with pytest.raises(UsageError, match="no document on line 4") as error:
+        explain(root, "arxiv/arxiv.jsonl.zst:4")
+    assert error.value.hint == "its documents stand on lines 1 to 3, such as arxiv/arxiv.jsonl.zst:3"
+
+
+def test_a_line_of_a_file_that_a_component_points_at_may_be_named_by_its_path(make_root, tmp_path, monkeypatch):
+    root = make_root({"arxiv": ["one", "two"], "pile-cc": ["two"]})
+    dedup(root)
+    source = root.with_name("root-source")
+    told = explain(root, "arxiv/arxiv.jsonl.zst:2")
+    assert explain(root, f"{source / 'arxiv.jsonl.zst'}:2") == told
+    monkeypatch.chdir(source)
+    assert explain_source(root, "arxiv.jsonl.zst:2") == told
+    # A copy of a file is another file.
+    (tmp_path / "arxiv.jsonl.zst").write_bytes((source / "arxiv.jsonl.zst").read_bytes())
+    with pytest.raises(UsageError):
+        explain(root, f"{tmp_path / 'arxiv.jsonl.zst'}:2")
 
 
 def test_tables_of_several_groups_say_the_same(make_root, random_corpus):
