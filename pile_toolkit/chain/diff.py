@@ -12,7 +12,8 @@ import msgspec
 
 from pile_toolkit.chain.diff_documents import ComponentDiff, diff_documents
 from pile_toolkit.chain.diff_tokenizers import TokenizerDiff, diff_tokenizers
-from pile_toolkit.chain.lock import lock_of, read_lock
+from pile_toolkit.chain.lock import LOCKED_STAGES, lock_of, read_lock
+from pile_toolkit.chain.stale import staleness
 from pile_toolkit.chain.verify import read_stages
 from pile_toolkit.core.errors import UsageError
 
@@ -86,6 +87,7 @@ def diff(left: str | Path, right: str | Path) -> DiffResult:
         shards = list(_shards(roots[0], roots[1], sides))
     elif outputs:
         notes.append("documents, tokens and merges are told of two roots only: a lock file has hashes")
+    notes += filter(None, map(_stale, sides))
     different = (parameters, inputs, outputs, runs)
     return DiffResult(
         left=sides[0].name,
@@ -112,6 +114,18 @@ def _side(path: Path) -> _Side:
     if not made.stages:
         raise UsageError(f"{path} holds no finished stage", hint="pile run pile.toml, or another folder")
     return _Side(str(path), path, made)
+
+
+def _stale(side: _Side) -> str | None:
+    """A note on stages of a root that were made of something else than what is there now."""
+    if side.root is None:
+        return None
+    known, _ = read_stages(side.root)
+    names = [name for name, manifest in known.items() if manifest.key.stage in LOCKED_STAGES]
+    stale = [name for name in names if staleness(side.root, name, known, ()) is not None]
+    if not stale:
+        return None
+    return f"in {side.name} not made of what stands there now: {', '.join(stale)}; pile run again, then compare"
 
 
 def _stages(side: _Side) -> dict[str, LockedStage]:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 TEMPLATE = "diff.html.j2"
 LABEL_CHARACTERS = 20
 COUNTED = ("added", "removed", "changed")
+SIDES = ("left", "right")
+COPIES = ("copies_differ", "left_copies", "right_copies")
+# Enough to tell hashes apart by eye, and narrow enough for two beside a name.
+HASH_CHARACTERS = 8
 
 
 class Table(NamedTuple):
@@ -48,13 +52,13 @@ def diff_page(result: DiffResult) -> str:
         TEMPLATE,
         filters={},
         result=result,
-        totals={name: sum(getattr(row, name) for row in rows) for name in (*COUNTED, "copies_differ")},
+        totals={name: sum(getattr(row, name) for row in rows) for name in (*COUNTED, *COPIES)},
         moved=sum(sum(row.moved.values()) for row in rows),
         parameters=[_changes("Parameters", result.parameters), _changes("Training", result.runs)],
-        charts=[chart for chart in (_documents(rows), _moved_chart(rows)) if chart],
+        charts=[chart for chart in (_documents(rows), _moved_chart(rows), _copies_chart(rows)) if chart],
         documents=[table for table in (_components(rows), _moved(rows)) if table],
         tokens=[table for table in (_tokenizer(result), _shards(result)) if table],
-        files=[_changes("Inputs", result.inputs), _changes("Outputs", result.outputs)],
+        files=[_hashes("Inputs", result.inputs), _hashes("Outputs", result.outputs)],
         versions=_changes("Versions of libraries", result.versions),
         version=pile_toolkit.__version__,
     )
@@ -84,7 +88,23 @@ def _moved_chart(rows: Sequence[ComponentDiff]) -> Figure | None:
             )
     if not drawn:
         return None
-    return Figure(title="Texts on another side", svg=bars(drawn, unit="texts", name="Texts moved, per component"))
+    chart = bars(drawn, unit="texts", name="Texts moved, per component")
+    return Figure(title="Texts on another side of a split", svg=chart)
+
+
+def _copies_chart(rows: Sequence[ComponentDiff]) -> Figure | None:
+    drawn = []
+    for row in rows:
+        if row.copies_differ:
+            counts = (row.left_copies, row.right_copies)
+            tips = [f"{row.slug}: {count:,} copies {side}" for count, side in zip(counts, SIDES, strict=True)]
+            text = " / ".join(f"{count:,}" for count in counts)
+            drawn.append(Bar(label=_label(row.slug), values=counts, tooltips=tips, text=text))
+    if not drawn:
+        return None
+    chart = bars(drawn, unit="copies", name="Copies left and right, per component")
+    note = "Of the texts that both plans have, in all splits."
+    return Figure(title="Copies", svg=chart, legend=SIDES, note=note)
 
 
 def _components(rows: Sequence[ComponentDiff]) -> Table | None:
@@ -137,6 +157,13 @@ def _changes(caption: str, changes: Sequence[Change]) -> Table | None:
     if not changes:
         return None
     return Table(caption, ("name", "left", "right"), list(_told(changes)), text=3)
+
+
+def _hashes(caption: str, changes: Sequence[Change]) -> Table | None:
+    if not changes:
+        return None
+    rows = [(name, left[:HASH_CHARACTERS], right[:HASH_CHARACTERS]) for name, left, right in _told(changes)]
+    return Table(caption, ("name", *SIDES), rows, text=3)
 
 
 def _told(changes: Sequence[Change]) -> Iterator[tuple[str, str, str]]:

@@ -95,7 +95,7 @@ def _show_stats(result: Any) -> None:
 def _show_groups(rows: list[Any], names: list[str], named: Any) -> None:
     with_languages = any(row.languages is not None for row in rows)
     whole = rows[0].of == "components"
-    columns = [*names, ">documents", ">text", ">mean", ">p50", ">p99", ">tokens", ">bytes/token"]
+    columns = [*names, ">documents", ">text", ">mean", ">median", ">99% up to", ">tokens", ">bytes/token"]
     columns += ["?>duplicates", "?>file ratio", "?>zstd -3"] if whole else []
     columns += ["?languages"] if with_languages else []
     print_table(columns, [(*named(row), *_cells(row, with_languages=with_languages)) for row in rows])

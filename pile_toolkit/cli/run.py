@@ -79,6 +79,12 @@ def run(
 
     With --locked, what `pile lock` wrote: versions and inputs are compared before anything runs, every file of a stage
     after it. Exit code 4 where one differs.
+
+    \b
+    pile run                                          pile.toml of this folder; once more, it continues
+    pile run mine.toml --from ./my-pile --steps 1000  typed values replace those of the file
+    pile run mine.toml --dry-run                      what it would make and take
+    pile run --locked pile.lock --root again --from ./my-pile
     """
     from pile_toolkit.chain.run import run as library
 
@@ -204,7 +210,10 @@ def _show_plan(result: Any) -> None:
 @json_option
 @config_option
 def report(root: Path, dry_run: bool, as_json: bool) -> None:
-    """One self-contained HTML page about everything in the root: tables, mixture, lengths, loss."""
+    """One self-contained HTML page about everything in the root: tables, mixture, lengths, loss.
+
+    It lies in reports/index.html of the root, and its figures in report.json beside it.
+    """
     from pile_toolkit.report.render import write_report
 
     if dry_run:
@@ -226,6 +235,11 @@ def verify(root: Path, repair: bool, jobs: int, dry_run: bool, as_json: bool) ->
 
     With --repair those commands are run, in order, and everything is read once more; files outside the root are
     never touched. With --dry-run it only says what --repair would do. Exit code 4 where damage is left.
+
+    \b
+    pile verify
+    pile verify --repair --dry-run     the commands that would make good what is damaged
+    pile verify --repair               runs them
     """
     from pile_toolkit.chain.verify import refuse_faults
     from pile_toolkit.chain.verify import verify as library

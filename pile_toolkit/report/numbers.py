@@ -16,6 +16,12 @@ def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f}%" if whole else "–"
 
 
+def quantile(share: float | str) -> str:
+    """Which quantile it is: `least`, `median` and `most`, others as `95%`, what so many are at most."""
+    names = {0.0: "least", 0.5: "median", 1.0: "most"}
+    return names.get(float(share), f"{100 * float(share):g}%")
+
+
 def duration(seconds: float) -> str:
     """A time for people: `4.1 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds < 60:

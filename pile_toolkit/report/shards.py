@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pile_toolkit
 from pile_toolkit.core.console import size
 from pile_toolkit.core.files import write_bytes
-from pile_toolkit.report.figures import Figure, power_of_two
-from pile_toolkit.report.numbers import compact, percent
+from pile_toolkit.report.figures import Figure
+from pile_toolkit.report.numbers import compact, percent, quantile
 from pile_toolkit.report.page import render_page
 from pile_toolkit.report.plots import Bar, Bin, bars, histogram, shortened
 from shards.run_study import RunStudy
@@ -43,6 +43,7 @@ def shard_page(study: ShardStudy) -> str:
         read=study.documents if isinstance(study, RunStudy) else None,
         run_tables=_run_tables(study),
         percent=percent,
+        quantile=quantile,
         version=pile_toolkit.__version__,
     )
 
@@ -52,7 +53,7 @@ def _run_tables(study: ShardStudy) -> list[tuple[str, tuple[str, ...], list[tupl
     if not isinstance(study, RunStudy) or study.documents is None:
         return []
     phases = [(f"{one.first_sample:,}", f"{one.samples:,}", one.prefix, one.index) for one in study.phases]
-    times = [(percent(float(share), 1), f"{count:.3f}") for share, count in study.documents.quantiles.items()]
+    times = [(quantile(share), f"{count:.3f}") for share, count in study.documents.quantiles.items()]
     most = [(one.document, f"{one.tokens:,}", f"{one.read:,}", f"{one.times:.3f}") for one in study.documents.most]
     return [
         ("Phases: which shards the samples are read from", ("from sample", "samples", "shards", "index"), [*phases]),
@@ -141,12 +142,12 @@ def _lengths(study: ShardStudy) -> Figure | None:
         Bin(
             values=(bucket.sequences,),
             tooltip=f"{bucket.least:,} to {bucket.most:,} tokens: {bucket.sequences:,} sequences",
-            tick=power_of_two(bucket.least, "") if place % 2 == 0 else None,
+            tick=f"{bucket.least:,}" if bucket.least.bit_length() % 4 == 1 else None,
         )
-        for place, bucket in enumerate(buckets[first:])
+        for bucket in buckets[first:]
     ]
     chart = histogram(bins, x_unit="tokens", y_unit="sequences", name="Lengths of sequences")
-    return Figure(title="Lengths of sequences", svg=chart, note="Each column is twice as wide as the one before it.")
+    return Figure(title="Lengths of sequences", svg=chart, note="Each column spans a doubling of length.")
 
 
 def _most(rows: Sequence[TokenRow], *, with_tokens: bool) -> Figure | None:

@@ -80,7 +80,16 @@ def key_figures(groups: Sequence[GroupStatistics]) -> KeyFigures:
     """What the report of a root tells of its components; of statistics of the plan alone, what that has of them."""
     main = [row for row in groups if row.of == "components"] or [row for row in groups if row.split == "all"]
     unit = "tokens" if "tokens" in main[-1].lengths else "bytes"
-    head = ("component", "documents", "text, bytes", "tokens", "bytes a token", "mean, bytes", "median", "p99")
+    head = (
+        "component",
+        "documents",
+        "text, bytes",
+        "tokens",
+        "bytes a token",
+        "mean, bytes",
+        "median, bytes",
+        "99% up to",
+    )
     known = any(row.compression is not None for row in main)
     return KeyFigures(
         caption="Components as they are" if main[-1].of == "components" else "Components in the plan, copies counted",
@@ -249,7 +258,7 @@ def _bins(buckets: Sequence[LengthBucket], scale: Sequence[LengthBucket], unit: 
         span = f"{place.least:,}" if place.least == place.most else f"{place.least:,} to {place.most:,}"
         tick = None
         if power >= 0 and power % tick_bits == 0:
-            tick = power_of_two(place.least, "B" if unit == "bytes" else "")
+            tick = power_of_two(place.least) if unit == "bytes" else f"{place.least:,}"
         bins.append(Bin(values=(count,), tooltip=f"{span} {unit}: {count:,} documents", tick=tick))
     return bins
 

@@ -157,7 +157,9 @@ def test_statistics_are_printed_and_a_page_written(pile, root, tmp_path):
         "special",
         "white-space tokens",
         "padding: 0.00%",
-        "tokens a sequence",
+        "tokens a sequence: least ",
+        ", median ",
+        ", most ",
     ):
         assert said in done.stdout
     assert done.stdout.splitlines()[-1] == str(tmp_path / "page.html")

@@ -45,8 +45,8 @@ def test_the_section_says_what_pile_stats_says(copy):
             "tokens": f"{row.tokens:,}",
             "bytes a token": f"{row.bytes_per_token:.3f}",
             "mean, bytes": f"{row.mean_bytes:,.0f}",
-            "median": f"{quantiles['p50']:,}",
-            "p99": f"{quantiles['p99']:,}",
+            "median, bytes": f"{quantiles['p50']:,}",
+            "99% up to": f"{quantiles['p99']:,}",
             "compression": f"{row.compression.ratio:.2f}",
             "at zstd 3": f"{row.compression.zstd3_ratio:.2f}",
         }

@@ -18,6 +18,7 @@ from pile_toolkit.cli.shards.inputs import (
     tokenizer_option,
 )
 from pile_toolkit.core.console import print_table, reporter, size
+from pile_toolkit.report.numbers import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,7 @@ def _show_exposures(result: Any) -> None:
         if row.slug not in listed:
             click.echo(f"{safe(row.slug)}, in earlier phases only: {row.epochs:.3f} epochs, {row.tokens:,} tokens")
     documents = result.documents
-    times = ", ".join(f"{100 * float(share):g}% {count:.3f}" for share, count in documents.quantiles.items())
+    times = ", ".join(f"{quantile(share)} {count:.3f}" for share, count in documents.quantiles.items())
     click.echo(f"{documents.read:,} of {documents.documents:,} documents are read; how often: {times}")
     rows = [(safe(one.document), f"{one.tokens:,}", f"{one.read:,}", f"{one.times:.3f}") for one in documents.most]
     print_table(["document", ">tokens", ">read", ">times"], rows, title="read most often")
@@ -127,7 +128,7 @@ def _show_lengths(result: Any) -> None:
     lengths = list(itertools.dropwhile(lambda row: not row.sequences, result.length_histogram))
     rows = [(f"{row.least:,}", f"{row.most:,}", f"{row.sequences:,}") for row in lengths]
     print_table([">tokens from", ">to", ">sequences"], rows)
-    quantiles = ", ".join(f"{100 * float(share):g}% {length:,}" for share, length in result.length_quantiles.items())
+    quantiles = ", ".join(f"{quantile(share)} {length:,}" for share, length in result.length_quantiles.items())
     click.echo(f"tokens a sequence: {quantiles}\n" if quantiles else "")
 
 

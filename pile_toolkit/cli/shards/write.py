@@ -43,6 +43,11 @@ def write(
 
     Upsampled copies are entries of the index that share their document's bytes, which gpt-neox and Megatron-LM read
     as they read any other.
+
+    \b
+    pile shards write
+    pile shards write --tokenizer 20B_tokenizer.json      ids of another tokenizer than the root's
+    pile shards write --materialize                       for tools that cut or merge .bin files
     """
     from pile_toolkit.chain.stages import write_shards
 
@@ -72,6 +77,11 @@ def mix(name: str, root: Path, dry_run: bool, as_json: bool, **options: Any) -> 
     """Other weights over the same shards: a new index under mixes/NAME, nothing is encoded again.
 
     Totals and shares are of tokens of the train split, where those of `pile build` are of bytes.
+
+    \b
+    pile shards mix more-code --weights weights.toml
+    pile shards mix equal --temperature 2 --max-epochs 4 --dry-run
+    pile train debug --mix more-code --name more-code     reads it
     """
     from pile_toolkit.chain.mix import mix_shards, planned_mix
     from pile_toolkit.core.manifest import read_manifest

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 @json_option
 @config_option
 def encode(text: str | None, tokenizer: Path | None, allow_special: bool, root: Path, as_json: bool) -> None:
-    """Ids of TEXT, or of standard input."""
+    """Ids of TEXT, or of standard input.
+
+    \b
+    pile tokenizer encode "def f(x):"
+    pile tokenizer encode --tokenizer gpt2.json < main.py
+    """
     encoder = load_encoder(tokenizer, root)
     ids = encoder.encode(input_text(text), allow_special=allow_special).tolist()
     print_result({"ids": ids}, as_json=as_json, show=lambda result: click.echo(" ".join(map(str, result["ids"]))))
@@ -36,7 +41,12 @@ def encode(text: str | None, tokenizer: Path | None, allow_special: bool, root: 
 @json_option
 @config_option
 def decode(ids: tuple[int, ...], tokenizer: Path | None, root: Path, as_json: bool) -> None:
-    """The text of IDS, or of the numbers on standard input."""
+    """The text of IDS, or of the numbers on standard input.
+
+    \b
+    pile tokenizer decode 1552 293 4
+    pile tokenizer encode < main.py | pile tokenizer decode      main.py again
+    """
     try:
         numbers = list(ids) or [int(word) for word in input_text(None).split()]
     except ValueError as error:
