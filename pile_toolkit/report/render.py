@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pile_toolkit.report import data
     from pipelines.stats import StatisticsResult
 
-FORMAT = 3
+FORMAT = 4
 PAGE = "index.html"
 FIGURES = "report.json"
 TEMPLATE = "report.html.j2"

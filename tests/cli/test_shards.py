@@ -280,3 +280,11 @@ def test_another_tokenizer_is_refused(root, tmp_path):
     for arguments in (["show"], ["show", "--find", "a"], ["stats"]):
         with pytest.raises(UsageError, match="were written with the tokenizer"):
             cli.main(["shards", *arguments, "--tokenizer", str(other), "--root", str(root)], standalone_mode=False)
+
+
+def test_what_is_said_of_words_not_found_is_not_said_of_ids(pile, root):
+    hint = "in a document a word has a blank before it"
+    assert hint in pile("shards", "show", "--find", "zqxjzqxj", "--root", root).stdout
+    by_ids = pile("shards", "show", "--find-ids", "1499 1499 1499 1499", "--root", root)
+    assert "0 places in stored documents" in by_ids.stdout
+    assert hint not in by_ids.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -87,7 +88,7 @@ def show(
         wanted = order_of(order) if order["run"] or order["samples"] > 1 else None
         what = find if find is not None else find_ids or []
         found = find_text(prefix, what, order=wanted, limit=limit, jobs=jobs, reporter=reporter(), **common)
-        return print_result(found, as_json=as_json, show=_show_found)
+        return print_result(found, as_json=as_json, show=functools.partial(_show_found, as_text=find is not None))
     if index is not None and step is not None:
         raise UsageError(f"--index {index} is one sample, --step {step} are many", hint="one of the two")
     shown = show_samples(prefix, index=index, step=step, order=order_of(order), as_ids=as_ids, **common)
@@ -138,18 +139,18 @@ def _show_table(result: Any) -> None:
     click.echo(f"\n{safe(result.prefix)}: {order}{phase}")
 
 
-def _show_found(result: Any) -> None:
+def _show_found(result: Any, *, as_text: bool) -> None:
     for phase in (result, *result.later_phases):
         if result.later_phases:
             click.secho(f"=== from sample {phase.first_sample:,} on: {safe(phase.found.prefix)}", bold=True)
-        _show_found_in(phase)
+        _show_found_in(phase, as_text=as_text)
 
 
-def _show_found_in(result: Any) -> None:
+def _show_found_in(result: Any, *, as_text: bool) -> None:
     found = result.found
     ids = " ".join(map(str, found.ids[:20])) + (" ..." if len(found.ids) > 20 else "")
     click.echo(f"{found.stored:,} places in stored documents, {found.read:,} with copies, of the ids {ids}")
-    if not found.stored:
+    if as_text and not found.stored:
         click.echo("in a document a word has a blank before it, and with it other ids: --find ' word'")
     for number, one in enumerate(found.occurrences):
         copies = f", {one.copies:,} copies" if one.copies > 1 else ""
