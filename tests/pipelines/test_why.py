@@ -159,6 +159,9 @@ def test_a_line_of_a_file_that_a_component_points_at_may_be_named_by_its_path(ma
     assert explain(root, f"{source / 'arxiv.jsonl.zst'}:2") == told
     monkeypatch.chdir(source)
     assert explain_source(root, "arxiv.jsonl.zst:2") == told
+    # Such a path looks like an id of a component that there is not.
+    monkeypatch.chdir(source.parent)
+    assert explain(root, f"{source.name}/arxiv.jsonl.zst:2") == told
     # A copy of a file is another file.
     (tmp_path / "arxiv.jsonl.zst").write_bytes((source / "arxiv.jsonl.zst").read_bytes())
     with pytest.raises(UsageError):
