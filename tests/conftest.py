@@ -1,7 +1,13 @@
-"""Real data where it lies beside the repository, and one small chain that many tests look at."""
+"""Real data where it lies beside the repository, and one small chain that many tests look at.
+
+How the suite runs is said here as well: where its temporary files are, how many examples are tried, and in which order.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import subprocess
 from itertools import islice
 from pathlib import Path
@@ -12,15 +18,56 @@ from hypothesis import settings
 
 from pile_toolkit.core.documents import DocumentWriter
 from tests.chain.small_chain import CONFIG, DOCUMENTS, pile_command, process_environment
+from tests.making import CAMPAIGN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What a test says must not depend on how busy the machine is.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# What a test says must not depend on how busy the machine is. HYPOTHESIS_PROFILE=campaign tries more (tests/making.py).
+for profile in ("daily", CAMPAIGN):
+    settings.register_profile(profile, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "daily"))
+
+# On a disk each fsync takes milliseconds, and every stage asks for one or two a file. In memory the same calls are
+# made and cost nothing; what they are for, a loss of power, no test has. --basetemp puts the files elsewhere.
+MEMORY = Path("/dev/shm")
+LEAST_FREE_BYTES = 4 << 30
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+# These have one ground, which takes longer to make than many a file of tests: they stay together, and begin first.
+ON_THE_GROUND = frozenset(f"tests/faults/test_{name}.py" for name in ("disks", "kill_run", "slurm", "workers"))
+# Few and long: one of them alone at the end would leave the other processes with nothing to do.
+EARLY = ("tests/chain/", "tests/cli/", "tests/fuzz/", "tests/trainer/")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Temporary files in memory where there is room, unless somebody says where they should be."""
+    with contextlib.suppress(OSError):
+        if config.option.basetemp is None and shutil.disk_usage(MEMORY).free >= LEAST_FREE_BYTES:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first; else in the order of the files."""
+    items.sort(key=lambda item: (_file(item.nodeid) not in ON_THE_GROUND, not item.nodeid.startswith(EARLY)))
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """`--dist loadfile` with one difference: the files on one ground count as one."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Grounded(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/faults" if _file(nodeid) in ON_THE_GROUND else _file(nodeid)
+
+    config.option.loadscopereorder = False
+    return Grounded(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# `make campaign` sets HYPOTHESIS_PROFILE to it.
+CAMPAIGN = "campaign"
+
+
+def examples(full: int, *, daily: int) -> int:
+    """How many examples a hypothesis test tries: `full` in `make campaign`, else `daily`, where each costs much."""
+    return full if os.environ.get("HYPOTHESIS_PROFILE") == CAMPAIGN else daily
 
 
 def write_component(root: Path, slug: str, files: Mapping[str, Sequence[str | tuple[str, Any]] | bytes]) -> None:

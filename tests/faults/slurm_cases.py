@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from tests.faults.commands import COMMANDS, begin, death_in, died, finish, started
 from tests.faults.ground import PATIENCE_S, scratch
 from tests.faults.outcome import Lost, demand, demand_end
-from tests.faults.slurm import LOOK_S, slurm
+from tests.faults.slurm import slurm
+from tests.faults.slurm_keeper import LOOK_S
 
 if TYPE_CHECKING:
     import random
