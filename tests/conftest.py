@@ -56,6 +56,7 @@ def _file(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
     """`--dist loadfile` with one difference: the files on one ground count as one."""
     if config.getvalue("dist") != "loadfile":

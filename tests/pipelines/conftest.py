@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pile_toolkit.core.documents import DocumentWriter
+from pipelines.dedup import dedup
 from pipelines.download import download
 
 if TYPE_CHECKING:
@@ -107,6 +108,18 @@ def _random_corpus(seed: int, documents: int = 60) -> dict:
     rng.shuffle(texts)
     parts = [[(text, {"n": n}) for n, text in enumerate(texts)][start::4] for start in range(4)]
     return {"enron-emails": parts[0], "arxiv": {"b.jsonl.zst": parts[1], "a.jsonl.zst": parts[2]}, "pile-cc": parts[3]}
+
+
+@pytest.fixture
+def ready(make_root, random_corpus) -> Callable[..., Path]:
+    """(seed of the corpus, name): a deduplicated root that holds every document, equal texts included."""
+
+    def make(seed: int, name: str = "root") -> Path:
+        root = make_root(random_corpus(seed, 160), name)
+        dedup(root, method="none")
+        return root
+
+    return make
 
 
 @pytest.fixture
