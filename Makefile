@@ -1,7 +1,8 @@
 # make demo    the whole chain on the built-in sample: environment, corpus, tokenizer, shards, a small model, a report
 # make test    the suite, with the time of each part
-# make campaign  what takes too long for every day: the tokenizer beside the library on hundreds of megabytes, then
-#                hundreds of kills, full disks, lost workers and flipped bits, and an hour of fuzzing: docs/reliability.md
+# make campaign  what takes too long for every day: the tokenizer beside the library on hundreds of megabytes, more
+#                examples and repetitions of the suite's tests, then hundreds of kills, full disks, lost workers and
+#                flipped bits, and an hour of fuzzing: docs/reliability.md
 # make lint    ruff, mypy, import contracts
 # make train RECIPE=debug ROOT=pile-data
 # PIP_OPTIONS is handed to pip, for example an index with CPU builds of torch (README)
@@ -20,17 +21,21 @@ PIP := PIP_CONSTRAINT=$(abspath constraints.txt) $(VENV)/bin/python -m pip --dis
 demo: $(VENV)/.installed-train
 	$(PILE) run pile.toml --root $(ROOT)
 
+# Files are dealt to as many processes as there are processors, the long ones first (tests/conftest.py).
+PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_OPTIONS)
+	$(VENV)/bin/python -m pytest -q $(PROCESSES) $(PYTEST_OPTIONS)
 
 # For example CAMPAIGN_OPTIONS="--kills 10 --fuzz-minutes 1", or --resume after an interruption.
 CAMPAIGN_OPTIONS ?= --kills 300 --disks 100 --workers 60 --flips 300 --fuzz-minutes 60
 campaign: $(VENV)/.installed-dev
+	HYPOTHESIS_PROFILE=campaign $(VENV)/bin/python -m pytest -q $(PROCESSES) -m "campaign or hypothesis"
 	$(VENV)/bin/python -m tests.tokenizer.exactness
 	$(VENV)/bin/python -m tests.tokenizer.corpora
 	$(VENV)/bin/python -m tests.tokenizer.proof
 	$(VENV)/bin/python -m tests.shards.exchange_libraries
 	$(VENV)/bin/python -m tests.trainer.compiled
+	$(VENV)/bin/python -m tests.faults.build_minipile
 	$(VENV)/bin/python -m tests.faults.campaign $(CAMPAIGN_OPTIONS) --out docs/reliability.md
 
 lint: $(VENV)/.installed-dev

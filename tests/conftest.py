@@ -23,9 +23,10 @@ from tests.making import CAMPAIGN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What a test says must not depend on how busy the machine is. HYPOTHESIS_PROFILE=campaign tries more (tests/making.py).
-for profile in ("daily", CAMPAIGN):
-    settings.register_profile(profile, deadline=None)
+# What a test says must not depend on how busy the machine is. HYPOTHESIS_PROFILE=campaign tries more examples, also
+# where a test says how many (tests/making.py).
+settings.register_profile("daily", deadline=None)
+settings.register_profile(CAMPAIGN, deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "daily"))
 
 # On a disk each fsync takes milliseconds, and every stage asks for one or two a file. In memory the same calls are

@@ -242,7 +242,7 @@ def test_stages_one_by_one_give_the_same_shards_as_the_chain(pile, undisturbed, 
         ["tokenizer", "train", "--vocab-size", "1500"],
         ["shards", "write"],
     ):
-        done = pile(*arguments, "--root", root)
+        done = pile(*arguments, "--root", root, "--jobs", "1")
         assert done.returncode == 0, done.stderr
     for name in ("plan/plan.parquet", "corpus/train/00.jsonl.zst", "tokenizer/tokenizer.json", "shards/train.idx"):
         assert (root / name).read_bytes() == (undisturbed / "root" / name).read_bytes()

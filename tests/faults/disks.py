@@ -78,26 +78,26 @@ class Stage:
     least: float = 0.0
 
 
-def _stages() -> dict[str, Stage]:
+def _stages(jobs: int = 1) -> dict[str, Stage]:
     slugs = " ".join((*FOLDER_FILES, SERVED, SAMPLED))
-    build = "build --config {data} --root {root} --jobs 2"
+    build = f"build --config {{data}} --root {{root}} --jobs {jobs}"
     return {
         "download": Stage(
-            writes="root/components", command=f"download {slugs} --config {{data}} --root {{root}} --jobs 2"
+            writes="root/components", command=f"download {slugs} --config {{data}} --root {{root}} --jobs {jobs}"
         ),
-        "dedup": Stage(writes="root/dedup", command="dedup --config {data} --root {root} --jobs 2"),
+        "dedup": Stage(writes="root/dedup", command=f"dedup --config {{data}} --root {{root}} --jobs {jobs}"),
         "plan": Stage(writes="root/plan", command=f"{build} --no-write-corpus"),
         "corpus": Stage(writes="root/corpus", command=build),
         "tokenizer": Stage(writes="root/tokenizer", command="tokenizer train --config {data} --root {root}"),
-        "shards": Stage(writes="root/shards", command="shards write --config {data} --root {root} --jobs 2"),
+        "shards": Stage(writes="root/shards", command=f"shards write --config {{data}} --root {{root}} --jobs {jobs}"),
         "train": Stage(writes="root/runs/debug", command="run {full} --root {root}"),
         "report": Stage(writes="root/reports", command="report --root {root}"),
         "mix": Stage(writes="root/mixes/other", command="shards mix other --weights {weights} --root {root}"),
         "minhash": Stage(
             writes="root/dedup",
-            command="dedup --method minhash --threshold 0.6 --num-perm 64 --verify --root {root} --jobs 2",
+            command=f"dedup --method minhash --threshold 0.6 --num-perm 64 --verify --root {{root}} --jobs {jobs}",
         ),
-        "against": Stage(writes="root/dedup", command="dedup --against {evaluation} --root {root} --jobs 2"),
+        "against": Stage(writes="root/dedup", command=f"dedup --against {{evaluation}} --root {{root}} --jobs {jobs}"),
         "export": Stage(writes="model", command="export {root}/runs/debug {disk}/model --to hf"),
         "filters": Stage(writes="root/components", command=f"{PLAIN} {FILTERED}", begin="plain"),
         "plan, copies moved": Stage(
@@ -106,7 +106,7 @@ def _stages() -> dict[str, Stage]:
         "corpus, pass 1": Stage(writes="root/corpus", command=BUILD, begin="planned", hits="/deal-"),
         # The blocks have room, and with them some of the outputs.
         "corpus, pass 2": Stage(writes="root/corpus", command=BUILD, begin="planned", hits="/sort-", least=1.0),
-        "stats": Stage(writes="root/stats", command="stats --root {root} --jobs 2", begin="planned"),
+        "stats": Stage(writes="root/stats", command=f"stats --root {{root}} --jobs {jobs}", begin="planned"),
     }
 
 
@@ -117,13 +117,13 @@ def fill(ground: Ground, seed: int) -> Outcome:
     return fill_stage(ground, stage, share, seed)
 
 
-def fill_stage(ground: Ground, stage: str, share: float, seed: int = 0) -> Outcome:
+def fill_stage(ground: Ground, stage: str, share: float, seed: int = 0, *, jobs: int = 2) -> Outcome:
     """Room for `share` of what a stage needs beside what is there before it."""
-    return judged("disk", stage, seed, lambda: _fill(ground, stage, share))
+    return judged("disk", stage, seed, lambda: _fill(ground, stage, share, jobs))
 
 
-def _fill(ground: Ground, name: str, share: float) -> str:
-    stage, (expected, needed_bytes) = _stages()[name], _reference(ground, name)
+def _fill(ground: Ground, name: str, share: float, jobs: int) -> str:
+    stage, (expected, needed_bytes) = _stages(jobs)[name], _reference(ground, name)
     share += stage.least
     for _ in range(ATTEMPTS):
         room_bytes = int(share * needed_bytes * NEED_PER_OUTPUT) // PAGE_BYTES * PAGE_BYTES

@@ -15,7 +15,8 @@ from pile_toolkit.core.manifest import MANIFEST
 from tests.faults.ground import copy_root
 
 COUNTS = {"enron-emails": 60, "ubuntu-irc": 40, "github": 0}
-SHARES = ("--val-share", "0.1", "--test-share", "0.1", "--scheduler", "serial")
+ALONE = ("--scheduler", "serial")
+SHARES = ("--val-share", "0.1", "--test-share", "0.1", *ALONE)
 WEIGHTS = "default = 1\ngithub = 0\n"
 BUILD = ("build", *SHARES, "--weights", "weights.toml", "--train-shards", "2")
 
@@ -45,7 +46,7 @@ def made(tmp_path_factory):
     for name in ("root", "other"):
         for slug, count in COUNTS.items():
             write(folder / f"{name}.source" / f"{slug}.jsonl.zst", name, count)
-        for command in (("download", *COUNTS, "--from", f"{name}.source"), ("dedup",), BUILD):
+        for command in (("download", *COUNTS, "--from", f"{name}.source", *ALONE), ("dedup", *ALONE), BUILD):
             code, said = call(folder, *command, "--root", name)
             assert code == 0, said
     return folder
@@ -100,8 +101,8 @@ NOT_THOSE, CHANGED = "are not those that its manifest describes", "changed since
         (DOCUMENTS, turn_over, ANEW, 4, "is damaged at byte", "fetch or make the file again"),
         (DOCUMENTS, other_texts, ANEW, 4, "has another text on line 1 than the one the plan names", "pile download"),
         (DOCUMENTS, other_metas, ANEW, 4, CHANGED, "pile download ubuntu-irc"),
-        (DOCUMENTS, other_texts, ("dedup", "--method", "none"), 2, CHANGED, "pile download"),
-        (DOCUMENTS, other_texts, ("stats", "--scheduler", "serial"), 4, CHANGED, "pile download ubuntu-irc"),
+        (DOCUMENTS, other_texts, ("dedup", "--method", "none", *ALONE), 2, CHANGED, "pile download"),
+        (DOCUMENTS, other_texts, ("stats", *ALONE), 4, CHANGED, "pile download ubuntu-irc"),
         ("root/plan/plan.parquet", other_plan, ("stats", "--of", "plan"), 4, NOT_THOSE, "pile build"),
         ("root/plan/plan.parquet", other_plan, ("tokenizer", "train"), 4, NOT_THOSE, "pile build"),
         (

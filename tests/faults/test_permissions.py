@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pile_toolkit.chain.verify import verify
-from tests.chain.small_chain import pile_command, process_environment
+from tests.chain.small_chain import TRAIN_TABLES, pile_command, process_environment
 from tests.faults.unprivileged import pile_bound_by_modes, skip_unless_modes_bind
 from tests.making import small_disk
 
@@ -198,14 +198,22 @@ def test_a_root_that_is_no_folder_is_named(tmp_path, words, kind):
     assert not (tmp_path / "nowhere").exists()
 
 
-# Names whose appearance is the moment in which the root goes: a stage of tasks, the training.
-MOMENTS = ["corpus/.work-*/deal-*", "runs/debug/checkpoints/step-00000004"]
+# Names whose appearance is the moment in which the root goes, in a stage of tasks and in training, and what a run that
+# is about to come there does not have yet.
+MOMENTS = [("corpus/.work-*/deal-*", ["plan", "corpus", "runs"]), ("runs/debug/checkpoints/step-00000004", ["runs"])]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_root_that_vanishes_ends_the_run_with_a_sentence_and_nothing_half_written(configure, tmp_path, moment):
-    config = configure(tmp_path)
-    root = tmp_path / "root"
+@pytest.mark.parametrize(("moment", "missing"), MOMENTS)
+def test_a_root_that_vanishes_ends_the_run_with_a_sentence_and_nothing_half_written(
+    undisturbed, tmp_path, moment, missing
+):
+    folder = shutil.copytree(undisturbed, tmp_path / "copy", symlinks=True)
+    config, root = folder / "pile.toml", folder / "root"
+    for name in missing:
+        shutil.rmtree(root / name)
+    if "corpus" in missing:
+        # As far as the data: what comes after it is the other case.
+        config.write_text(config.read_text().replace(TRAIN_TABLES, ""))
     command = pile_command(["run", config, "--jobs", "2"])
     run = subprocess.Popen(
         command,

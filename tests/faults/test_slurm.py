@@ -20,6 +20,7 @@ from tests.faults.slurm_cases import CASES, demand_empty
 # Before the ground is prepared for nothing.
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 USAGE, CORRUPT_DATA, TRY_AGAIN = 2, 4, 75
+ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +30,14 @@ def there():
         yield there
 
 
-# The campaign runs all of them, many times.
-@pytest.mark.parametrize("case", ["slurm", "slurm, a job cancelled", "slurm, a worker killed", "slurm, Ctrl-C"])
+# The campaign runs all of them, many times; a job that is cancelled is one more way for a worker to go.
+@pytest.mark.parametrize("case", ["slurm", "slurm, a worker killed", "slurm, Ctrl-C"])
 def test_a_command_survives_what_happens_to_its_jobs(ground, there, case):
     require(judged("worker", case, 0, lambda: CASES[case](ground, random.Random(case), there)))
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+# The harshest end daily; that signals are passed on, tests/core/test_runners.py sees with other schedulers.
+@pytest.mark.parametrize("end", [signal.SIGKILL, *(pytest.param(end, marks=pytest.mark.campaign) for end in ENDS)])
 def test_jobs_end_in_the_middle_of_their_tasks_with_their_run(there, tmp_path, monkeypatch, end):
     script = tmp_path / "run.py"
     script.write_text(RUN)

@@ -9,9 +9,9 @@ import pytest
 from tests.faults.outcome import judged, require
 from tests.faults.workers import SCENARIOS
 
-# The campaign runs all of them, many times; these are those that no other test has.
+# The campaign runs all of them, many times; these are those that no other test has. Workers of a cluster are killed on
+# the clock there, here inside of a phase.
 FEW = [
-    "tcp, workers killed",
     "tcp, minhash",
     "tcp, build",
     "tcp, another file system",

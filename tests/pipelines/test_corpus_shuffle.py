@@ -127,7 +127,10 @@ def test_the_compiled_loop_changes_nothing(thirty, copy_of):
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "jobs"), [("serial", 1), ("process", 2), ("dask", 2)], ids=["serial", "processes", "dask"]
+    ("scheduler", "jobs"),
+    # Daily Dask has the corpus in tests/faults: "tcp, build".
+    [("serial", 1), ("process", 2), pytest.param("dask", 2, marks=pytest.mark.campaign)],
+    ids=["serial", "processes", "dask"],
 )
 def test_no_scheduler_and_no_amount_of_memory_changes_a_byte(thirty, copy_of, scheduler, jobs):
     root = copy_of("other")

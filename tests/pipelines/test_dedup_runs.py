@@ -45,13 +45,13 @@ def run_pile(root: Path, *arguments: str, **environment: str) -> subprocess.Comp
     return subprocess.run(command, env=variables, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
-# Every phase starts its own workers: four of them, and Dask with MinHash, are left to the campaign.
+# Every phase starts its own workers. Daily a stage of several phases has Dask in tests/faults: "tcp, minhash".
 @pytest.mark.parametrize(
     ("options", "workers"),
     [
         (VERIFIED, {"jobs": 4, "scheduler": "serial"}),
         (VERIFIED, {"jobs": 2}),
-        ({"method": "exact"}, {"jobs": 2, "scheduler": "dask"}),
+        pytest.param({"method": "exact"}, {"jobs": 2, "scheduler": "dask"}, marks=pytest.mark.campaign),
     ],
 )
 def test_the_bytes_do_not_depend_on_workers_or_the_root(make_root, random_corpus, options, workers):

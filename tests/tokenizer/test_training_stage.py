@@ -98,7 +98,13 @@ def test_documents_count_as_often_as_the_plan_copies_them(root):
 
 @pytest.mark.parametrize(
     ("scheduler", "jobs", "layout"),
-    [("serial", 1, "neox-20b"), ("process", 2, "neox-20b"), ("process", 4, "default"), ("dask", 2, "default")],
+    [
+        ("serial", 1, "neox-20b"),
+        ("process", 2, "neox-20b"),
+        # More workers than processors: a repetition of two.
+        pytest.param("process", 4, "default", marks=pytest.mark.campaign),
+        ("dask", 2, "default"),
+    ],
 )
 def test_workers_change_no_byte(tmp_path, scheduler, jobs, layout):
     made(tmp_path)
