@@ -139,6 +139,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, default=Path("../shared/data/minipile"))
     source = parser.parse_args().source.resolve()
+    if not source.is_dir():
+        print(f"skipped: the real documents are not there, {source}")
+        return
     with tempfile.TemporaryDirectory(prefix="pile-minipile-") as folder:
         compare_all(source, Path(folder))
 
