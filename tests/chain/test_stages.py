@@ -111,8 +111,14 @@ def test_an_old_damaged_checkpoint_is_named_and_left_out(copied):
     assert verify(copied / "root").faults == []
 
 
+# Every one of them trains from the last checkpoint on: of the files that no checkpoint holds, one is enough every day.
 @pytest.mark.parametrize(
-    "name", ["metrics.jsonl", "recipe.toml", "phases.json", "checkpoints/step-00000012/manifest.json"]
+    "name",
+    [
+        "metrics.jsonl",
+        *(pytest.param(name, marks=pytest.mark.campaign) for name in ("recipe.toml", "phases.json")),
+        "checkpoints/step-00000012/manifest.json",
+    ],
 )
 def test_the_printed_command_repairs_a_run_folder(copied, name):
     path = copied / "root" / "runs" / "debug" / name
