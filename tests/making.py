@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import zstandard
+from hypothesis import settings
 
 from pile_toolkit.core.components import ComponentDocuments, component_folder, read_component
 from pile_toolkit.core.documents import Document, DocumentWriter, read_records
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# `make campaign` sets HYPOTHESIS_PROFILE to it.
+# The profile of hypothesis that `make campaign` chooses (tests/conftest.py).
 CAMPAIGN = "campaign"
 
 
 def examples(full: int, *, daily: int) -> int:
-    """How many examples a hypothesis test tries: `full` in `make campaign`, else `daily`, where each costs much."""
-    return full if os.environ.get("HYPOTHESIS_PROFILE") == CAMPAIGN else daily
+    """How many examples a hypothesis test tries where each costs much: `full` in `make campaign`, else `daily`."""
+    return full if settings.get_current_profile_name() == CAMPAIGN else daily
 
 
 def write_component(root: Path, slug: str, files: Mapping[str, Sequence[str | tuple[str, Any]] | bytes]) -> None:

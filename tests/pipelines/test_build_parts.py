@@ -25,6 +25,7 @@ from pipelines.build.splits import assign_splits, split_documents
 from pipelines.decontamination.evidence import PIECES_FILE, write_pieces
 from pipelines.keep_list import KEEP_LIST_FILE, schema, write_rows
 from pipelines.mixture import drawn_copies, mixture, share_of
+from tests.making import examples
 from tests.pipelines import build_twin
 from tests.pipelines.build_twin import Document
 
@@ -94,7 +95,7 @@ def planned(rows: PlannedRows, epochs: list[float], seed: int, at_once: int, slo
     return found, separate_copies(found, seed, at_once=at_once), sizes
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80, daily=30), deadline=None)
 @given(
     documents=keep_lists(),
     epochs=st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.1, 2.5, 3.0]), min_size=3, max_size=3),
@@ -129,7 +130,7 @@ def test_the_plan_is_the_plain_ones_whatever_is_in_memory_together(documents, ep
         assert set(components) <= {0, 1, 2}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60, daily=25), deadline=None)
 @given(documents=keep_lists(), slots=st.sampled_from([4, 16, 256]))
 def test_rows_of_one_text_or_cluster_are_joined_through_any_others(documents, slots):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -179,7 +180,7 @@ def test_shares_are_exact_in_decimals_and_round_half_to_even(epochs, documents, 
     assert share_of(epochs, documents) == share
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40, daily=20), deadline=None)
 @given(documents=keep_lists(), epochs=st.lists(st.sampled_from([0.5, 1.0, 2.7]), min_size=3, max_size=3))
 def test_drawn_copies_are_those_of_train_documents_in_order_with_the_bytes_of_their_pieces(documents, epochs):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

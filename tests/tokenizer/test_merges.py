@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from tests.making import examples
 from tests.tokenizer.twin import merges_of_words
 from tokenizer.layout import SPECIAL_TOKENS, byte_characters
 from tokenizer.training.counting.words import WordCounts
@@ -53,7 +54,7 @@ def knobs(monkeypatch):
 
 
 def test_merges_are_those_of_the_definition_with_counts_beyond_32_bits(knobs):
-    @settings(max_examples=250)
+    @settings(max_examples=examples(250, daily=100))
     @given(
         counts=st.dictionaries(WORDS, st.integers(1, LARGEST_COUNT) | st.integers(1, 3) | TIED, max_size=25),
         limit=st.integers(0, 80),

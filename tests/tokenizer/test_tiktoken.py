@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from pile_toolkit.core.errors import CorruptData, UsageError
+from tests.making import examples
 from tests.tokenizer.twin import merges_of_words
 from tokenizer.exchange import export_tokenizer, import_tokenizer
 from tokenizer.formats.tiktoken import MOST_WORK, recover_merges
@@ -92,7 +93,7 @@ def trained_merges(words: list[bytes]) -> list[tuple[str, str]]:
     return [(left.replace(blank, " "), right.replace(blank, " ")) for left, right in merges]
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500, daily=150))
 @given(
     tokens=st.lists(st.text("ab", min_size=2, max_size=5).map(str.encode), max_size=12, unique=True),
     texts=st.lists(st.text("ab", max_size=12).map(str.encode), min_size=1, max_size=10),

@@ -19,6 +19,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 
 from pile_toolkit.core.console import Silent
 from pile_toolkit.core.errors import CorruptData, UsageError
+from tests.making import examples
 from tests.tokenizer.library import librarys_merges
 from tests.tokenizer.twin import merges_of_words
 from tokenizer.definition import render
@@ -122,7 +123,7 @@ def test_runs_of_spaces_are_cut_out_before_counting(texts, max_space_run):
     assert encoder.vocab_size == 3000
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200, daily=80), deadline=None)
 @given(texts=st.sampled_from(["ab", "ab ", "abc ", "aab12 '.\n", "  a", "'s re\t"]).flatmap(spoken), data=st.data())
 def test_merges_and_ties_are_those_of_the_definition(texts, data):
     max_space_run = data.draw(st.sampled_from([1, 2, 3, 24]))
