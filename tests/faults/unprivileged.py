@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chain.small_chain import pile_command, process_environment
+from tests.faults.ground import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ def pile_bound_by_modes(arguments: Sequence[str | Path], *, cwd: Path | None = N
         cwd=cwd,
         env=process_environment(),
         preexec_fn=bound_by_modes,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
 
 
