@@ -38,6 +38,8 @@ def test_a_run_makes_every_stage_and_a_second_run_has_nothing_to_do(undisturbed)
     assert again.last_loss < again.first_loss
 
 
+# Every day tests/chain/test_lock.py has it: another root, two workers, the same bytes.
+@pytest.mark.campaign
 def test_another_root_and_number_of_workers_give_the_same_bytes(undisturbed, configure, tmp_path):
     # One process with another number of torch threads may round differently, so losses are compared elsewhere.
     run(configure(tmp_path), overrides={"train": None}, jobs=2)
