@@ -42,7 +42,10 @@ EARLY = ("tests/chain/", "tests/cli/", "tests/fuzz/", "tests/trainer/")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Temporary files in memory where there is room, unless somebody says where they should be."""
+    """Temporary files in memory where there is room, and one thread for torch, unless somebody says otherwise."""
+    # The processes of a test have one as well, and losses are compared. Of several processes on a few processors, the
+    # threads of each spend three times as long waiting for each other as they compute.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with contextlib.suppress(OSError):
         if config.option.basetemp is None and shutil.disk_usage(MEMORY).free >= LEAST_FREE_BYTES:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
