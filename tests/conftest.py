@@ -5,9 +5,7 @@ How the suite runs is said here as well: where its temporary files are, how many
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import subprocess
 from itertools import islice
 from pathlib import Path
@@ -46,9 +44,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # The processes of a test have one as well, and losses are compared. Of several processes on a few processors, the
     # threads of each spend three times as long waiting for each other as they compute.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with contextlib.suppress(OSError):
-        if config.option.basetemp is None and shutil.disk_usage(MEMORY).free >= LEAST_FREE_BYTES:
-            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    if config.option.basetemp is None and _has_room(MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def _has_room(folder: Path) -> bool:
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return False
+    # Some tests start commands that they have written.
+    return status.f_bavail * status.f_frsize >= LEAST_FREE_BYTES and not status.f_flag & os.ST_NOEXEC
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
