@@ -32,13 +32,13 @@ def safe_name(name: str) -> str:
         raise UnsafeName("its name is absolute")
     if "\\" in name:
         raise UnsafeName("its name has a backslash")
-    if _DRIVE.match(name):
-        raise UnsafeName("its name has a drive letter")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise UnsafeName("its name leads upwards with '..'")
     if not parts:
         raise UnsafeName("its name is empty")
+    if _DRIVE.match(parts[0]):
+        raise UnsafeName("its name has a drive letter")
     longest_bytes = max(len(part.encode()) for part in parts)
     safe = "/".join(parts)
     if longest_bytes > LONGEST_PART_BYTES or len(safe.encode()) > LONGEST_NAME_BYTES:

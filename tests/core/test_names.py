@@ -6,7 +6,7 @@ import os
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pile_toolkit.core.names import NameTree, UnsafeName, folded, safe_name
@@ -15,6 +15,7 @@ PARTS = ["a", "..", ".", "", "C:", "\\", "\0", "b c", "é"]
 
 
 @given(st.text() | st.lists(st.sampled_from(PARTS), max_size=6).map("/".join))
+@example("./A:")
 def test_a_name_that_is_let_in_stays_in_its_folder(name):
     try:
         safe = safe_name(name)
