@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pile_toolkit.core.documents import read_documents
-from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.files import hash_file
 from pipelines.decontamination.loading import load_kernels
 from pipelines.decontamination.ngrams import open_ngrams
@@ -54,10 +54,10 @@ def search_file(
     """A task: writes what is found in the kept documents of a file to `folder`. Returns the number of hits.
 
     `table` is the folder of the n-grams, `kept` a file with a bit for each document of all files, of which this one's
-    first is number `first_row`. Raises UsageError where the file is no longer the one of `file_hash`.
+    first is number `first_row`. Raises CorruptData where the file is no longer the one of `file_hash`.
     """
     if not Path(path).exists() or hash_file(Path(path)) != file_hash:
-        raise UsageError(f"{path} changed since it was downloaded", hint="pile download again, then pile dedup")
+        raise CorruptData(f"{path} changed since it was downloaded", hint="pile download again, then pile dedup")
     against = Against(**settings)
     searcher = Searcher(Path(table), against)
     bits = np.load(kept, mmap_mode="r", allow_pickle=False)

@@ -17,7 +17,7 @@ import msgspec
 import xxhash
 
 from pile_toolkit.core.documents import read_documents
-from pile_toolkit.core.errors import CorruptData, UsageError
+from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.files import hash_file, remove
 from pile_toolkit.core.jsonfile import decode_json
 from pile_toolkit.core.tasks import RESULT, Task, run_tasks
@@ -136,7 +136,7 @@ def forget_others(store: Path, entries: Iterable[Stored]) -> None:
 def fingerprint_file(folder: Path, path: str, file_hash: str, recipe: dict[str, Any]) -> dict[str, Any]:
     """A task: writes what is known of each document of a file to `folder`; returns their number and the files' hashes.
 
-    Raises UsageError where the file is no longer the one of `file_hash` that was taken in.
+    Raises CorruptData where the file is no longer the one of `file_hash` that was taken in.
     """
     refuse_changed(Path(path), file_hash)
     wanted = msgspec.convert(recipe, Recipe)
@@ -201,8 +201,8 @@ def _batches(path: str) -> Iterator[tuple[list[int], list[str]]]:
 
 
 def refuse_changed(path: Path, file_hash: str) -> None:
-    """Raises UsageError where a document file is not the one that was taken in."""
+    """Raises CorruptData where a document file is not the one that was taken in."""
     # A keep-list bears the hashes of the components' manifests, and must be of these very files.
     if not path.exists() or hash_file(path) != file_hash:
         fact = "is gone" if not path.exists() else "changed"
-        raise UsageError(f"{path} {fact} since it was downloaded", hint="pile download again, then pile dedup")
+        raise CorruptData(f"{path} {fact} since it was downloaded", hint="pile download again, then pile dedup")

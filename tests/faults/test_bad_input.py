@@ -101,7 +101,7 @@ NOT_THOSE, CHANGED = "are not those that its manifest describes", "changed since
         (DOCUMENTS, turn_over, ANEW, 4, "is damaged at byte", "fetch or make the file again"),
         (DOCUMENTS, other_texts, ANEW, 4, "has another text on line 1 than the one the plan names", "pile download"),
         (DOCUMENTS, other_metas, ANEW, 4, CHANGED, "pile download ubuntu-irc"),
-        (DOCUMENTS, other_texts, ("dedup", "--method", "none", *ALONE), 2, CHANGED, "pile download"),
+        (DOCUMENTS, other_texts, ("dedup", "--method", "none", *ALONE), 4, CHANGED, "pile download"),
         (DOCUMENTS, other_texts, ("stats", *ALONE), 4, CHANGED, "pile download ubuntu-irc"),
         ("root/plan/plan.parquet", other_plan, ("stats", "--of", "plan"), 4, NOT_THOSE, "pile build"),
         ("root/plan/plan.parquet", other_plan, ("tokenizer", "train"), 4, NOT_THOSE, "pile build"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pile_toolkit.cli.dedup import dedup as command
 from pile_toolkit.core.documents import DocumentWriter
-from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import hash_file
 from pile_toolkit.core.seeds import normalized, text_hash
 from pipelines.dedup.clusters import same_in_both
@@ -275,5 +275,5 @@ def test_recipes_without_signatures_write_no_bands(tmp_path):
     result = fingerprint_file(folder, str(path), hash_file(path), {"exact_on": None, "signature": None, "bands": None})
     assert result["hashes"] == {"rows": hash_file(folder / "rows")}
     assert not (folder / NEAR_FILE).exists()
-    with pytest.raises(UsageError, match="changed since it was downloaded"):
+    with pytest.raises(CorruptData, match="changed since it was downloaded"):
         fingerprint_file(folder, str(path), "0" * 32, {"exact_on": None, "signature": None, "bands": None})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pile_toolkit.core.components import read_component
-from pile_toolkit.core.errors import UsageError
+from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.manifest import MANIFEST, read_manifest
 from pile_toolkit.core.tasks import RESULT
 from pipelines.dedup import dedup
@@ -116,7 +116,7 @@ def test_a_file_that_is_not_the_one_taken_in_is_refused(make_root, write_source,
         write_source(source, {"arxiv": ["two", "one", "one"]})
     else:
         (source / "arxiv.jsonl.zst").unlink()
-    with pytest.raises(UsageError, match=rf"arxiv\.jsonl\.zst {change} since it was downloaded") as error:
+    with pytest.raises(CorruptData, match=rf"arxiv\.jsonl\.zst {change} since it was downloaded") as error:
         dedup(root, **options)
     assert error.value.hint == "pile download again, then pile dedup"
     assert not (root / "dedup" / MANIFEST).exists()
