@@ -58,6 +58,8 @@ ORDERS = ("neox", "megatron", "stateless")
 INDEXED, INDEXED_TOKENS, INDEXED_LENGTH = 1_000_000, 1_360_000_000, 2048
 RESULTS = 3
 SAMPLE_INTERVAL_S = 0.02
+# Of a single command, which takes seconds: something hangs.
+LONGEST_S = 600
 MIB = 1 << 20
 # Words keep the white space that follows them, so that lines and indents stay what they are in number.
 _WORD = re.compile(r"\S+")
@@ -110,7 +112,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="holds <slug>.jsonl.zst per component")
     parser.add_argument("--jobs", type=int, default=2, help="stages with workers run with 1 and with so many")
-    parser.add_argument("--megabytes", type=float, default=12.0, help="text of the small input")
+    parser.add_argument("--megabytes", type=float, default=6.0, help="text of the small input")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES, help="only these inputs")
     parser.add_argument(
         "--only", nargs="+", metavar="STAGE", help="names of stages begin so; each needs those before it"
@@ -299,7 +301,11 @@ def measure(command: Sequence[str]) -> int:
     environment = {**os.environ, "PILE_ROOT": "", "OMP_NUM_THREADS": "2"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     peak = 0
+    ends_at_s = time.monotonic() + LONGEST_S
     while process.poll() is None:
+        if time.monotonic() > ends_at_s:
+            process.kill()
+            raise SystemExit(f"{' '.join(command)}\nhas not ended after {LONGEST_S} s")
         try:
             family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
         except psutil.NoSuchProcess:

@@ -16,18 +16,18 @@ import msgspec
 
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import CorruptData
-from pile_toolkit.core.files import atomic_path, fsync_folder, write_bytes
+from pile_toolkit.core.files import fsync_folder, write_bytes
 from pile_toolkit.core.held import refuse_if_displaced
 from pile_toolkit.core.jsonfile import RECORD_LIMIT_BYTES, read_json
 from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import OutputFile, StageKey, describe, publish, withdraw
-from pile_toolkit.core.plan import SPLITS, Plan, copies_in_order, file_tasks, plan_manifest, read_file_rows
+from pile_toolkit.core.plan import SPLITS, FileTexts, Plan, copies_in_order, file_tasks, plan_manifest
 from pile_toolkit.core.stages import StageResult, finished, stage_result
 from pile_toolkit.core.tasks import Workers, run_tasks, starting_order, work_folder
 from shards.assembly import PLAN_COLUMNS, StoredDocuments, Written, places_of, write_split_index
 from shards.encoder import CarriedEncoder
 from shards.joining import Joiner, Part, write_copies
-from shards.writer import open_part
+from shards.writer import SIZES_SUFFIX, open_split_part, read_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pile_toolkit.core.console import Reporter
     from pile_toolkit.core.tasks import Task
     from shards.encoder import Encoder
+    from shards.writer import SplitPart
 
 FORMAT = 1
 # Of English and code about 0.25, of what is written in other alphabets more.
@@ -123,25 +124,21 @@ def _needs_bytes(plan: Plan, tasks: list[Task], encoder: Encoder, materialize: b
 
 def encode_file(folder: Path, root: str, component: int, file: int, carried: CarriedEncoder) -> dict[str, int]:
     """A task: the documents of one file, `<split>.bin` and their sizes per split. Returns documents per split."""
-    import numpy as np
-
-    plan = Plan.read_file(Path(root), component, file)
-    rows = plan.rows_of(component, file)
-    splits = plan.column("split")[rows]
-    present = [number for number in range(len(SPLITS)) if (splits == number).any()]
+    plan = Plan.read(Path(root))
+    texts = FileTexts(plan, component, file)
+    parts: dict[int, SplitPart] = {}
     with contextlib.ExitStack() as stack:
-        # All splits at once: the file is read one time.
-        parts = {
-            number: stack.enter_context(open_part(folder / f"{SPLITS[number]}.bin", carried.encoder))
-            for number in present
-        }
-        for planned, number in zip(read_file_rows(plan, component, file, rows), splits.tolist(), strict=True):
-            parts[number].add(planned.text)
-    for number in present:
-        path = folder / f"{SPLITS[number]}.sizes.npy"
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.save(stream, parts[number].sizes, allow_pickle=False)
-    return {SPLITS[number]: len(parts[number].sizes) for number in present}
+        # All splits at once: the file is read one time. In memory are the rows of one block.
+        for block in plan.file_blocks(component, file):
+            rows = block.rows_of(component, file)
+            splits = block.column("split")[rows].tolist()
+            for planned, number in zip(texts.of(block, rows), splits, strict=True):
+                if number not in parts:
+                    parts[number] = stack.enter_context(open_split_part(folder / SPLITS[number], carried.encoder))
+                parts[number].texts.add(planned.text)
+            for part in parts.values():
+                part.put_sizes_down()
+    return {SPLITS[number]: parts[number].documents for number in sorted(parts)}
 
 
 class _ShardsWriter:
@@ -189,9 +186,8 @@ class _ShardsWriter:
 
     def _join_parts_of(self, task: Task) -> None:
         for split, joiner in self._joiners.items():
-            sizes = self._sizes(split, task)
-            if sizes is not None:
-                joiner.append(self._part(split, task, sizes))
+            if self._sizes(split, task).exists():
+                joiner.append(self._part(split, task))
 
     def write(self, split: str) -> dict[str, int] | None:
         """Writes the three files of a split and returns the counts of SplitShards, None where it has no documents."""
@@ -227,23 +223,19 @@ class _ShardsWriter:
         }
 
     def _parts(self, split: str) -> list[Part]:
-        found = ((task, self._sizes(split, task)) for task in self._tasks)
-        return [self._part(split, task, sizes) for task, sizes in found if sizes is not None]
+        return [self._part(split, task) for task in self._tasks if self._sizes(split, task).exists()]
 
     def _all_sizes(self, split: str) -> Iterator[np.ndarray]:
         for task in self._tasks:
-            sizes = self._sizes(split, task)
-            if sizes is not None:
-                yield sizes
+            if (path := self._sizes(split, task)).exists():
+                yield from read_sizes(path)
 
-    def _sizes(self, split: str, task: Task) -> np.ndarray | None:
-        import numpy as np
+    def _sizes(self, split: str, task: Task) -> Path:
+        return self._work / task.name / f"{split}{SIZES_SUFFIX}"
 
-        path = self._work / task.name / f"{split}.sizes.npy"
-        return np.load(path, allow_pickle=False) if path.exists() else None
-
-    def _part(self, split: str, task: Task, sizes: np.ndarray) -> Part:
-        return Part(self._work / task.name / f"{split}.bin", int(sizes.sum(dtype="int64")) * self._dtype.itemsize)
+    def _part(self, split: str, task: Task) -> Part:
+        ids = sum(int(sizes.sum(dtype="int64")) for sizes in read_sizes(self._sizes(split, task)))
+        return Part(self._work / task.name / f"{split}.bin", ids * self._dtype.itemsize)
 
     def _joined(self, split: str) -> Path:
         return self._work / f"{split}.bin"

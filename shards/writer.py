@@ -27,6 +27,8 @@ BATCH_CHARACTERS = 4 << 20
 BATCH_DOCUMENTS = 4096
 WRITE_BUFFER_BYTES = 1 << 20
 WRITE_BACK_BYTES = 8 << 20
+SIZES_SUFFIX = ".sizes.npy"
+SIZES_AT_ONCE = 1 << 20
 
 
 @contextlib.contextmanager
@@ -40,6 +42,71 @@ def open_part(path: Path, encoder: Encoder) -> Iterator[PartWriter]:
         part = PartWriter(file, encoder)
         yield part
         part.flush()
+
+
+class SizesWriter:
+    """Ids of documents as `.npy`, int32, some at a time: how many there will be is not known before."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.documents = 0
+        self._write_header()
+
+    def add(self, sizes: NDArray[np.int32]) -> None:
+        """Sizes of further documents."""
+        self._file.write(np.ascontiguousarray(sizes, "<i4").tobytes())
+        self.documents += len(sizes)
+
+    def finish(self) -> None:
+        """Writes the number of documents into the header, which leaves room for it."""
+        self._file.seek(0)
+        self._write_header()
+
+    def _write_header(self) -> None:
+        header = {"descr": "<i4", "fortran_order": False, "shape": (self.documents,)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def read_sizes(path: Path) -> Iterator[NDArray[np.int32]]:
+    """What a SizesWriter wrote, in blocks: of tens of millions of documents all would be hundreds of megabytes."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        _, _, dtype = np.lib.format.read_array_header_1_0(file)
+        while len(block := np.fromfile(file, dtype, SIZES_AT_ONCE)):
+            yield block
+
+
+class SplitPart:
+    """The documents of one split in a file: `texts` takes them, sizes follow as they are put down."""
+
+    def __init__(self, texts: PartWriter, sizes: SizesWriter) -> None:
+        self.texts = texts
+        self._sizes = sizes
+
+    @property
+    def documents(self) -> int:
+        """How many have been put down."""
+        return self._sizes.documents
+
+    def put_sizes_down(self) -> None:
+        """Writes the sizes of all documents so far, and no longer holds them."""
+        self.texts.flush()
+        self._sizes.add(self.texts.take_sizes())
+
+
+@contextlib.contextmanager
+def open_split_part(prefix: Path, encoder: Encoder) -> Iterator[SplitPart]:
+    """`<prefix>.bin` and `<prefix>.sizes.npy`, which appear when the block ends without an error. As `open_part`."""
+    with (
+        atomic_path(prefix.with_name(prefix.name + SIZES_SUFFIX)) as temporary,
+        temporary.open("wb") as file,
+        open_part(prefix.with_name(f"{prefix.name}.bin"), encoder) as texts,
+    ):
+        sizes = SizesWriter(file)
+        part = SplitPart(texts, sizes)
+        yield part
+        part.put_sizes_down()
+        sizes.finish()
 
 
 class PartWriter:
@@ -57,8 +124,13 @@ class PartWriter:
 
     @property
     def sizes(self) -> NDArray[np.int32]:
-        """Ids of each document written so far, its end included: int32 [documents]."""
+        """Ids of each document written so far and not taken, its end included: int32 [documents]."""
         return np.concatenate(self._sizes)
+
+    def take_sizes(self) -> NDArray[np.int32]:
+        """`sizes` since they were last taken, and no longer held."""
+        taken, self._sizes = self.sizes, [np.empty(0, np.int32)]
+        return taken
 
     def add(self, text: str) -> None:
         """One document more. Raises UsageError where one of the texts has more than 2^31 - 1 ids with its end."""

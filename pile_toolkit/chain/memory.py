@@ -54,17 +54,17 @@ ORDERED_LARGEST_BYTES = 640 * _MIB
 # A copy of a text while its output file is sorted: its meta, the key, and Python's objects for them.
 SORTED_COPY_BYTES = 600
 BUCKET_BLOCK_BYTES = 512 << 10
-# Of a document, an entry of the index (a document once per copy), a row of one task's file.
+# Of a document, in tables of all of them.
 CLUSTERED_DOCUMENT_BYTES = 44
 BUCKETED_DOCUMENT_BYTES = 24
 PLANNED_DOCUMENT_BYTES = 16
-INDEXED_DOCUMENT_BYTES = 80
 # What writes shards has copies in the order of their keys (2^20 at most, or one part in 256), a mix what it decides
 # by document and the index that it reads.
 DEALT_COPY_BYTES = 240
 DEALT_LARGEST_BYTES = 288 * _MIB
 MIXED_DOCUMENT_BYTES = 60
 MIXED_COPY_BYTES = 48
+# A row of the plan of one file, where they are all in memory: statistics, the corpus, `pile why`.
 FILE_ROW_BYTES = 160
 READ_COPY_BYTES = 48
 # Of a document whose lengths are like no other's; of one that filters may have dropped.
@@ -135,7 +135,7 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
     searched = SOUGHT_FACTOR * work.against_bytes + at_once * SEARCHED_FACTOR * work.longest_bytes
     assembled = _assembling(work)
     written = processes * ENCODER_BYTES + assembled
-    written += at_once * (rows + GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
+    written += at_once * (GROUPS_BYTES + ENCODING_BYTES + read + ENCODED_FACTOR * work.longest_bytes)
     filtered = processes * KERNELS_BYTES + at_once * (
         BLOCK_OF_DOCUMENTS_BYTES + read + FILTERED_FACTOR * work.longest_bytes
     )
@@ -150,8 +150,7 @@ def memory_bounds(work: MemoryInput, *, jobs: int = 1) -> dict[str, int]:
         "corpus": max(_planning(work), processes * KERNELS_BYTES + at_once * max(_dealing(work), _sorting(work))),
         "tokenizer": _training(work, jobs if jobs > 1 else 0)
         + TRAINED_FACTOR * work.longest_bytes
-        + rows
-        + INDEXED_DOCUMENT_BYTES * work.documents,
+        + at_once * GROUPS_BYTES,
         "shards": written,
         "materialize": written + MAPPED_BYTES,
         "index": TABLES_BYTES

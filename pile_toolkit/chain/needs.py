@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pile_toolkit.chain.memory import MemoryInput, memory_bounds
+from pile_toolkit.chain.sizes import COMPRESSED_SHARE, TOKENS_PER_BYTE
+from pile_toolkit.chain.training import TrainingForecast, has_gpu
 from pile_toolkit.core.components import read_component
 from pile_toolkit.core.memory import machine_bytes, parse_memory
 from pipelines.corpus.stage import BLOCKS_PER_OUTPUT
@@ -21,12 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pile_toolkit.chain.config import RunConfig
-    from pile_toolkit.chain.forecast import ComponentForecast
+    from pile_toolkit.chain.sizes import ComponentForecast
 
-# GPT-2 tokens per byte of the Pile: Gao et al., The Pile, 2020, table 7, all components.
-TOKENS_PER_BYTE = 0.29335
-# zstd at level 3 leaves about a third of such text.
-COMPRESSED_SHARE = 0.35
 # Columns of a document in the keep-list and in the plan.
 DISK_BYTES_PER_DOCUMENT = 60
 # A shingle is a word and takes 8 bytes: of such text up to 1.4 for each of its bytes.
@@ -42,7 +40,13 @@ class Need(NamedTuple):
     memory_bytes: int
 
 
-def stage_needs(config: RunConfig, root: Path, components: list[ComponentForecast], jobs: int) -> dict[str, Need]:
+def stage_needs(
+    config: RunConfig,
+    root: Path,
+    components: list[ComponentForecast],
+    jobs: int,
+    training: TrainingForecast | None = None,
+) -> dict[str, Need]:
     """What each stage of a run over these components takes."""
     documents = sum(row.documents for row in components)
     source_of = parse_sources(config.download.source)
@@ -54,8 +58,8 @@ def stage_needs(config: RunConfig, root: Path, components: list[ComponentForecas
     )
     effective_bytes = sum(row.effective_bytes for row in components)
     copied = config.build.write_corpus
-    bounds = memory_bounds(_memory_input(config, root, components), jobs=jobs)
-    return {
+    bounds = memory_bounds(_memory_input(config, root, components, training), jobs=jobs)
+    needs = {
         "download": Need(written_bytes * COMPRESSED_SHARE, bounds["download"]),
         "dedup": Need(_dedup_bytes(config, components), _dedup_memory(config, bounds)),
         "plan": Need(documents * DISK_BYTES_PER_DOCUMENT, bounds["plan"]),
@@ -63,6 +67,10 @@ def stage_needs(config: RunConfig, root: Path, components: list[ComponentForecas
         "tokenizer": Need(4 << 20, bounds["tokenizer"]),
         "shards": Need(shards_bytes(root, components, token_bytes(config)), bounds["shards"]),
     }
+    if training is not None:
+        # A GPU has memory of its own.
+        needs["train"] = Need(training.disk_bytes, 0 if has_gpu() else bounds["train"])
+    return needs
 
 
 def _dedup_bytes(config: RunConfig, components: list[ComponentForecast]) -> float:
@@ -117,7 +125,9 @@ def _file_bytes(root: Path, slug: str) -> list[int]:
     return [file.counts.text_bytes for file in read_component(root, slug).files]
 
 
-def _memory_input(config: RunConfig, root: Path, components: list[ComponentForecast]) -> MemoryInput:
+def _memory_input(
+    config: RunConfig, root: Path, components: list[ComponentForecast], training: TrainingForecast | None
+) -> MemoryInput:
     largest = max(row.documents for row in components)
     files = [
         file.counts.documents
@@ -128,6 +138,7 @@ def _memory_input(config: RunConfig, root: Path, components: list[ComponentForec
     # Elsewhere a component may be one file.
     unknown = [row.documents for row in components if row.counted != "on this disk"]
     text_bytes = sum(row.bytes for row in components)
+    trained = {"parameters": training.parameters, "logits_bytes": training.logits_bytes} if training else {}
     return MemoryInput(
         documents=sum(row.documents for row in components),
         copies=round(sum(row.documents * max(row.epochs, 1.0) for row in components)),
@@ -139,6 +150,7 @@ def _memory_input(config: RunConfig, root: Path, components: list[ComponentForec
         train_shards=config.build.train_shards,
         num_perm=config.dedup.num_perm,
         against_bytes=_against_bytes(config),
+        **trained,
     )
 
 

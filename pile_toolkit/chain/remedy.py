@@ -17,6 +17,7 @@ from pile_toolkit.chain.config import RESOLVED
 from pile_toolkit.core.errors import PileError
 from pipelines.dedup.settings import command_options as dedup_options
 from pipelines.filters import command_options as filter_options
+from pipelines.filters.stage import SOURCE
 from pipelines.mixture import command_options, resolve_weights
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ def remedy_without_manifest(root: Path, folder: Path) -> Remedy:
         return _command(root, "run", str(config))
     words = ("download", folder.name) if kind == "components" else (_BY_FOLDER.get(name) or "shards write").split()
     return _command(root, *words, "--config", str(config))
+
+
+def owner_of(folder: Path) -> Path:
+    """The folder whose command makes what is in a stage's folder: of a filtered component's source the component's."""
+    return folder.parent if folder.name == SOURCE and folder.parent.parent.name == "components" else folder
 
 
 def name_in(root: Path, folder: Path) -> str:

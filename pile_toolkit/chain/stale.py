@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pile_toolkit.core.files import hash_file
 from pile_toolkit.core.manifest import MANIFEST, read_timings
+from pipelines.filters.stage import SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -48,6 +49,14 @@ def staleness(root: Path, name: str, known: Mapping[str, Manifest], lost: Collec
         case _:
             return None
     return _difference(before, now, lost)
+
+
+def other_source(manifest: Manifest, source: Manifest | None) -> str | None:
+    """Whether a component was filtered of another source than the one beside it; None for one without either."""
+    before = manifest.key.inputs.get(SOURCE)
+    if manifest.key.stage != "download" or source is None or before in (None, source.digest()):
+        return None
+    return f"was made of another '{SOURCE}' than the one there"
 
 
 def _components(known: Mapping[str, Manifest]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pile_toolkit.chain.forecast import TOKENS_PER_BYTE
+from pile_toolkit.chain.sizes import TOKENS_PER_BYTE
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.manifest import current_manifest, read_manifest

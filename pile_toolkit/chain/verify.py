@@ -16,21 +16,24 @@ import msgspec
 import xxhash
 
 from pile_toolkit.chain.leftovers import Leftover, find_leftovers
-from pile_toolkit.chain.remedy import TWIN_SUFFIX, Remedy, name_in, remedy_of, remedy_without_manifest
-from pile_toolkit.chain.stale import staleness
+from pile_toolkit.chain.remedy import TWIN_SUFFIX, Remedy, name_in, owner_of, remedy_of, remedy_without_manifest
+from pile_toolkit.chain.stale import other_source, staleness
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import HASH_BLOCK_BYTES, hash_file
 from pile_toolkit.core.manifest import MANIFEST, TIMINGS, Manifest, OutputFile, read_manifest, read_timings
 from pile_toolkit.core.runners import available_jobs
+from pipelines.filters.stage import SOURCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pile_toolkit.core.console import Reporter
 
 # Where the stages keep their manifests, in the order of the chain.
 FOLDERS = ("components/*", "dedup", "plan", "corpus", "tokenizer", "shards", "mixes/*", "runs/*", "stats", "reports")
+# What the sources of filtered components brought, or where it lies: stages of their own, but no outputs of the chain.
+SOURCE_FOLDERS = (f"components/*/{SOURCE}",)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,10 +91,19 @@ def verify(
 
 def _verify(root: Path, jobs: int, reporter: Reporter) -> VerifyResult:
     known, unreadable = read_stages(root)
-    if not known and not unreadable and not any(_cut_off(root)):
+    sources = read_stages(root, SOURCE_FOLDERS)
+    unreadable = [*unreadable, *sources.unreadable]
+    every = known | sources.known
+    if not every and not unreadable and not any(_cut_off(root)):
         hint = f"pile run pile.toml, or pile download --all --root {root}"
         raise UsageError(f"{root} holds no finished output", hint=hint)
-    outputs = [_Output(root / name, manifest, file) for name, manifest in known.items() for file in manifest.outputs]
+    outputs = [
+        _Output(root / name, manifest, file)
+        for name, manifest in every.items()
+        for file in manifest.outputs
+        # Whose source was removed to save its room has all that comes after it.
+        if name in known or not _is_gone(root / name / file.path)
+    ]
     total = sum(output.file.bytes for output in outputs)
     faults = [*_cut_off(root), *unreadable]
     with reporter.progress("verify", total=total, unit="bytes") as advance:
@@ -100,11 +112,11 @@ def _verify(root: Path, jobs: int, reporter: Reporter) -> VerifyResult:
                 faults.append(_fault(root, output, fact, known))
     return VerifyResult(
         root=str(root),
-        stages=len(known) + sum(fault.path.endswith(MANIFEST) for fault in unreadable),
+        stages=len(every) + sum(fault.path.endswith(MANIFEST) for fault in unreadable),
         files=len(outputs),
         bytes=total,
         faults=sorted(faults, key=lambda fault: _place(root, fault.path)),
-        stale=list(_stale(root, known, unreadable)),
+        stale=list(_stale(root, known, sources.known, unreadable)),
         leftovers=find_leftovers(root, damaged=[fault.path for fault in faults]),
     )
 
@@ -137,15 +149,15 @@ def find_manifests(root: Path) -> Iterator[tuple[Path, Manifest]]:
             yield folder, manifest
 
 
-def read_stages(root: Path) -> Stages:
+def read_stages(root: Path, folders: Sequence[str] = FOLDERS) -> Stages:
     """Every finished stage by its folder's name, in the order of the chain, and a fault for each unreadable file."""
     known: dict[str, Manifest] = {}
     unreadable = []
-    for folder in _folders(root):
+    for folder in _folders(root, folders):
         try:
             manifest = read_manifest(folder)
         except CorruptData:
-            path, remedy = folder / MANIFEST, remedy_without_manifest(root, folder)
+            path, remedy = folder / MANIFEST, remedy_without_manifest(root, owner_of(folder))
             unreadable.append(_fault_of(root, path, "is not a manifest that can be read", remedy, folder.name))
             continue
         if manifest is None:
@@ -154,7 +166,8 @@ def read_stages(root: Path) -> Stages:
         try:
             timings = read_timings(folder)
             if timings is not None and timings.manifest not in ("", hash_file(folder / MANIFEST)):
-                fact, remedy = "is not the manifest that its stage wrote", remedy_without_manifest(root, folder)
+                fact = "is not the manifest that its stage wrote"
+                remedy = remedy_without_manifest(root, owner_of(folder))
                 unreadable.append(_fault_of(root, folder / MANIFEST, fact, remedy, folder.name))
                 del known[name_in(root, folder)]
         except CorruptData:
@@ -164,8 +177,8 @@ def read_stages(root: Path) -> Stages:
     return Stages(known, unreadable)
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    for pattern in FOLDERS:
+def _folders(root: Path, patterns: Sequence[str] = FOLDERS) -> Iterator[Path]:
+    for pattern in patterns:
         for path in sorted(root.glob(f"{pattern}/{MANIFEST}")):
             if not path.parent.name.endswith(TWIN_SUFFIX):
                 yield path.parent
@@ -176,6 +189,16 @@ def _place(root: Path, path: str) -> int:
     inside = Path(path).is_relative_to(root)
     top = Path(path).relative_to(root).parts[0] if inside else ""
     return next((number for number, name in enumerate(FOLDERS) if name.split("/")[0] == top), -1)
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _facts(outputs: list[_Output], jobs: int, advance: Callable[[int], None]) -> Iterator[str | None]:
@@ -233,7 +256,10 @@ def _fault(root: Path, output: _Output, fact: str, known: dict[str, Manifest]) -
     if not is_inside(root, output.folder, output.file.path):
         note = f"restore {path} from where it came; it lies outside {root} and is never written"
         return _fault_of(root, path, fact, Remedy(note=note), stage)
-    remedy = remedy_of(root, output.folder, known)
+    owner = owner_of(output.folder)
+    # A component whose filters did not finish has no manifest yet, which would say how it is made.
+    is_known = name_in(root, owner) in known
+    remedy = remedy_of(root, owner, known) if is_known else remedy_without_manifest(root, owner)
     if stage == "train" and remedy.command is not None:
         twin = output.folder.with_name(output.folder.name + TWIN_SUFFIX) / output.file.path
         return _fault_of(root, path, fact, msgspec.structs.replace(remedy, moves={str(twin): str(path)}), stage)
@@ -255,10 +281,13 @@ def is_inside(root: Path, folder: Path, name: str) -> bool:
     return (folder / name).parent.resolve().is_relative_to(root.resolve())
 
 
-def _stale(root: Path, known: dict[str, Manifest], unreadable: list[Fault]) -> Iterator[Fault]:
+def _stale(
+    root: Path, known: dict[str, Manifest], sources: dict[str, Manifest], unreadable: list[Fault]
+) -> Iterator[Fault]:
     lost = {name_in(root, Path(fault.path).parent) for fault in unreadable}
     for name, manifest in known.items():
-        fact = staleness(root, name, known, lost)
+        source = sources.get(f"{name}/{SOURCE}")
+        fact = staleness(root, name, known, lost) or other_source(manifest, source)
         if fact is not None:
             folder = root / name
             # A run is a result of its own: it is not trained again because the data have moved on.

@@ -145,8 +145,9 @@ def plan(config: Path, root: str | None, calibrate: bool | None, jobs: int, as_j
     """What a run of CONFIG would make and take: documents, bytes, epochs and tokens per component; disk, memory and
     hours per stage.
 
-    Counts are measured where components are on this disk, and the published ones elsewhere. Hours come from a
-    measurement of this machine, made once and kept. Exit code 5 where something will not fit.
+    Counts are measured where components are on this disk, and estimated or the published ones elsewhere. Hours come
+    from a measurement of this machine, made once and kept, those of the training from steps of its model, cut small.
+    Exit code 5 where something will not fit; shares that only estimates say to be out of reach are a warning.
     """
     _plan(config, _overrides(root=root), jobs=jobs, as_json=as_json, calibrate=_CALIBRATE[calibrate])
 
@@ -184,17 +185,19 @@ def _show_plan(result: Any) -> None:
                 "present" if row.present else "to do",
                 size(row.disk_bytes),
                 size(row.memory_bytes),
-                *[duration(row.hours * 3600) for _ in measured],
+                *["unknown" if row.hours is None else duration(row.hours * 3600) for _ in measured],
             )
             for row in result.stages
         ],
     )
     click.echo()
     if measured:
-        taken = duration(result.hours * 3600)
+        taken = duration(result.hours * 3600) + ("" if _all_known(result) else " without the training")
         click.echo(f"what is to do takes about {taken} on this machine ({result.processor}), the network aside")
     else:
         click.echo("hours: pile plan, which measures this machine once")
+    if result.training is not None:
+        click.echo(_training_line(result.training))
     for counted in dict.fromkeys(row.counted for row in result.components):
         slugs = [row.slug for row in result.components if row.counted == counted]
         every = len(slugs) == len(result.components)
@@ -202,6 +205,23 @@ def _show_plan(result: Any) -> None:
     free = f"{size(result.free_disk_bytes)} of disk and {size(result.free_memory_bytes)} of memory are free"
     click.echo(f"{result.tokens:,} tokens expected; {free}")
     click.echo(f"shards written with --materialize take {size(result.materialized_disk_bytes)} of disk")
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}")
+
+
+def _all_known(result: Any) -> bool:
+    return all(row.present or row.hours is not None for row in result.stages)
+
+
+def _training_line(training: Any) -> str:
+    what = f"train: {training.tokens:,} tokens in {training.steps:,} steps, {training.parameters:,} parameters"
+    if training.unknown is not None:
+        return f"{what}, time unknown, {training.unknown}"
+    rate = f"{training.tokens_per_s:,.3g}" if training.tokens_per_s < 10 else f"{training.tokens_per_s:,.0f}"
+    shared = f"; torchrun shares it among {training.gpus} GPUs" if training.gpus > 1 else ""
+    work = f"{training.flops_per_token / 1e6:,.1f} MFLOP each, 6 (N - Vh) + 12 L h T"
+    taken = f"{rate} tokens/s on one {training.device}: {duration(training.hours * 3600)}"
+    return f"{what}, {taken}, by steps of {training.measured}, {work}{shared}"
 
 
 @click.command()

@@ -159,12 +159,18 @@ def size(value: float) -> str:
     raise ValueError(f"not a size: {value}")
 
 
+DAYS_OF_YEAR = 365.25
+
+
 def duration(seconds: float) -> str:
-    """Seconds for people: `40 s`, `12 min`, `3.4 h`, `2.1 days`."""
+    """Seconds for people: `40 s`, `12 min`, `3.4 h`, `2.1 days`, `37 years`."""
     for limit_s, unit_s, unit in ((90, 1, "s"), (5400, 60, "min")):
         if seconds < limit_s:
             return f"{seconds / unit_s:,.0f} {unit}" if seconds >= 1 or not seconds else "under 1 s"
-    return f"{seconds / 3600:,.1f} h" if seconds < 36 * 3600 else f"{seconds / 86400:,.1f} days"
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:,.1f} h"
+    days = seconds / 86400
+    return f"{days:,.1f} days" if days < 2 * DAYS_OF_YEAR else f"{days / DAYS_OF_YEAR:,.0f} years"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:

@@ -34,12 +34,18 @@ _DECIMALS = Context(prec=60, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_9
 
 
 def resolve_epochs(
-    sizes: Mapping[str, int], weights: Mapping[str, float], targets: Targets, *, unit: Unit = BYTES
+    sizes: Mapping[str, int],
+    weights: Mapping[str, float],
+    targets: Targets,
+    *,
+    unit: Unit = BYTES,
+    unmet: list[UsageError] | None = None,
 ) -> dict[str, float]:
     """Epochs of each component, from the sizes of its train documents and its weight; without targets the weights.
 
     The same epochs given as weights come to the same. Raises UsageError where the targets cannot be met, with what
-    can be reached.
+    can be reached; of sizes that are estimates such errors go to `unmet` instead, and total and shares come out as
+    wished, whatever epochs they take.
     """
     if not targets.parameters():
         return {slug: weights[slug] for slug in sizes}
@@ -60,11 +66,21 @@ def resolve_epochs(
     if targets.max_epochs is not None:
         most = as_written(targets.max_epochs)
         limits = {slug: most * sizes[slug] for slug in amounts}
-        _refuse_out_of_reach(shares, limits, total, targets, unit)
-        amounts = capped(amounts, limits, fixed=targets.share)
+        error = _out_of_reach(shares, limits, total, targets, unit)
+        if error is None:
+            amounts = capped(amounts, limits, fixed=targets.share)
+        else:
+            _tell(error, unmet)
     epochs = {slug: float(amounts[slug] / sizes[slug]) if slug in amounts else weights[slug] for slug in sizes}
-    _refuse_too_many(epochs, unit, sizes)
+    if not unmet and (error := _too_many(epochs, unit, sizes)) is not None:
+        _tell(error, unmet)
     return epochs
+
+
+def _tell(error: UsageError, unmet: list[UsageError] | None) -> None:
+    if unmet is None:
+        raise error
+    unmet.append(error)
 
 
 def tempered(shares: Mapping[str, Fraction], temperature: float) -> dict[str, Fraction]:
@@ -133,13 +149,13 @@ def _refuse_absent(share: Mapping[str, float], sizes: Mapping[str, int], weights
             )
 
 
-def _refuse_out_of_reach(
+def _out_of_reach(
     shares: Mapping[str, Fraction],
     limits: Mapping[str, Fraction],
     total: Fraction,
     targets: Targets,
     unit: Unit,
-) -> None:
+) -> UsageError | None:
     # What each bound allows the total to be: a named share up to its own limit, the others up to all of theirs.
     reach = {f"the share {targets.share[slug]:g} of '{slug}'": limits[slug] / shares[slug] for slug in targets.share}
     others = [slug for slug in shares if slug not in targets.share]
@@ -149,21 +165,23 @@ def _refuse_out_of_reach(
             (shares[slug] for slug in others), Fraction()
         )
     who, most = min(reach.items(), key=lambda item: item[1])
-    if most < total:
-        epochs = targets.max_epochs or 0.0
-        needed = -(-as_written(epochs) * total / most * 100 // 1) / 100
-        or_more = f", or --max-epochs {needed:g}" if needed <= MOST_EPOCHS else ""
-        raise UsageError(
-            f"with at most {epochs:g} epochs {who} can reach a total of {unit.show(float(most))}, "
-            f"not {unit.show(float(total))}",
-            hint=f"--total {int(most)}{or_more}",
-        )
+    if most >= total:
+        return None
+    epochs = targets.max_epochs or 0.0
+    needed = -(-as_written(epochs) * total / most * 100 // 1) / 100
+    or_more = f", or --max-epochs {needed:g}" if needed <= MOST_EPOCHS else ""
+    return UsageError(
+        f"with at most {epochs:g} epochs {who} can reach a total of {unit.show(float(most))}, "
+        f"not {unit.show(float(total))}",
+        hint=f"--total {int(most)}{or_more}",
+    )
 
 
-def _refuse_too_many(epochs: Mapping[str, float], unit: Unit, sizes: Mapping[str, int]) -> None:
+def _too_many(epochs: Mapping[str, float], unit: Unit, sizes: Mapping[str, int]) -> UsageError | None:
     slug, most = max(epochs.items(), key=lambda item: item[1])
-    if most > MOST_EPOCHS:
-        raise UsageError(
-            f"'{slug}' would need {most:,.1f} epochs of its {unit.show(sizes[slug])}, {MOST_EPOCHS:g} are the most",
-            hint="a smaller --total or --share",
-        )
+    if most <= MOST_EPOCHS:
+        return None
+    return UsageError(
+        f"'{slug}' would need {most:,.1f} epochs of its {unit.show(sizes[slug])}, {MOST_EPOCHS:g} are the most",
+        hint="a smaller --total or --share",
+    )

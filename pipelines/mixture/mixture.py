@@ -28,9 +28,12 @@ class Mixture(NamedTuple):
         """All that copies depend on beside the documents and the seed, for a stage's key."""
         return {"weights": self.weights, "mode": self.mode, **self.targets.parameters()}
 
-    def epochs(self, sizes: Mapping[str, int]) -> dict[str, float]:
-        """Epochs of each component of `sizes`, the bytes of its train documents, each once."""
-        return resolve_epochs(sizes, self.weights, self.targets, unit=self.unit)
+    def epochs(self, sizes: Mapping[str, int], *, unmet: list[UsageError] | None = None) -> dict[str, float]:
+        """Epochs of each component of `sizes`, the bytes of its train documents, each once.
+
+        Raises UsageError where the targets cannot be met; `unmet` takes it where the sizes are estimates.
+        """
+        return resolve_epochs(sizes, self.weights, self.targets, unit=self.unit, unmet=unmet)
 
 
 def mixture(

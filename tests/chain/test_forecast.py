@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import subprocess
 
 import msgspec
 import pytest
 
 from pile_toolkit.chain.forecast import plan, refuse_what_does_not_fit
+from pile_toolkit.chain.run import run
+from pile_toolkit.core.documents import DocumentWriter
 from pile_toolkit.core.errors import OutOfSpace, SourceUnavailable, UsageError
 from pile_toolkit.core.files import tree_bytes
+from pile_toolkit.core.manifest import read_manifest
 from pipelines.catalog import components
 from shards.stats import shard_stats
 from tests.chain.small_chain import pile_command, process_environment
@@ -43,8 +47,79 @@ def test_targets_are_planned_with_what_is_known_of_sizes(tmp_path):
     arxiv = next(row for row in forecast.components if row.slug == "arxiv")
     assert arxiv.effective_bytes / forecast.effective_bytes == pytest.approx(0.2)
     assert max(row.epochs for row in forecast.components) <= 3
+    assert forecast.warnings == []
+
+
+MIXED = """
+[download]
+components = ["github", "enron-emails"]
+from = "source"
+[build]
+share = { enron-emails = 0.3 }
+max_epochs = 5
+train_shards = 2
+val_share = 0.1
+test_share = 0.1
+[tokenizer]
+vocab_size = 300
+"""
+
+
+@pytest.fixture
+def repetitive(tmp_path):
+    """A configuration whose share of `enron-emails` is out of reach by the bytes on the disk, and not by the text."""
+    with DocumentWriter(tmp_path / "source" / "enron-emails.jsonl.zst") as writer:
+        for number in range(300):
+            writer.write(f"{number}: {'the same words again and again, ' * 30}", {})
+    draw = random.Random(1)
+    with DocumentWriter(tmp_path / "source" / "github.jsonl.zst") as writer:
+        for _ in range(60):
+            writer.write(draw.randbytes(1000).hex(), {})
+    (tmp_path / "pile.toml").write_text(MIXED)
+    return tmp_path / "pile.toml"
+
+
+def test_a_plan_from_estimates_warns_of_what_a_run_then_does(repetitive, pile):
+    planned = pile("plan", repetitive, "--no-calibrate")
+    assert planned.returncode == 0, planned.stderr
+    (warning,) = [line for line in planned.stdout.splitlines() if line.startswith("warning: ")]
+    assert "by these sizes, which are estimates, with at most 5 epochs the share 0.3 of 'enron-emails'" in warning
+    assert "can reach a total of" in warning
+    exactly = warning.rpartition("exactly, writing no plan: ")[2]
+    # The total and the share are planned with all the same.
+    rows = {row.slug: row for row in plan(repetitive).components}
+    whole = sum(row.effective_bytes for row in rows.values())
+    assert rows["enron-emails"].effective_bytes / whole == pytest.approx(0.3, abs=1e-4)
+    assert rows["enron-emails"].epochs > 5
+
+    for command in exactly.split(" && "):
+        done = pile(*command.split()[1:])
+        assert done.returncode == 0, done.stderr
+    assert not (repetitive.parent / "pile-data" / "plan").exists()
+    done = pile("run", repetitive)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_plan_that_stands_there_says_exactly_what_can_be_reached(repetitive):
+    root = repetitive.parent / "pile-data"
+    run(repetitive)
+    forecast = plan(repetitive)
+    assert forecast.warnings == []
+    counts = read_manifest(root / "plan").counts["components"]
+    assert {row.slug: row.epochs for row in forecast.components} == {
+        slug: pytest.approx(row["epochs"]) for slug, row in counts.items()
+    }
     with pytest.raises(UsageError, match="can reach a total of"):
-        plan(tmp_path / "pile.toml", overrides={"build.total": "1000TB"})
+        plan(repetitive, overrides={"build.total": "1000TB"})
+    # Other splits, other texts dropped, another component: what stands there is not of these.
+    for change in (
+        {"seed": 8},
+        {"build.val_share": 0.2},
+        {"dedup.method": "none"},
+        {"download.components": ["github"], "build.share": {}},
+    ):
+        changed = plan(repetitive, overrides={"build.total": "1000TB", **change})
+        assert len(changed.warnings) == 1, change
 
 
 def test_components_on_this_disk_are_counted_not_looked_up(undisturbed):

@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from pile_toolkit.chain import calibration as module
+from pile_toolkit.chain import training
 from pile_toolkit.chain.calibration import Calibration, calibration, measure, method_name
 from pile_toolkit.chain.forecast import plan
 from pile_toolkit.chain.hours import SPEEDUP_PER_JOB, stage_hours
+from pile_toolkit.chain.training import TrainingSpeed
 
 STAGES = ("download", "dedup", "plan", "corpus", "tokenizer", "shards")
 # A machine that takes a second for a megabyte wherever it reads or writes.
@@ -34,10 +36,16 @@ WORK = {
 }
 
 
+TRAINS = TrainingSpeed(
+    device="an abacus", gpus=0, flop_per_s=1e6, update_s_per_parameter=1e-9, layers=2, hidden_size=64
+)
+
+
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """A cache folder that nobody has measured into."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(training, "measure", lambda recipe: TRAINS)
     return tmp_path / "cache"
 
 

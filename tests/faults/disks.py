@@ -50,6 +50,8 @@ STAGES = (
     "corpus, pass 1",
     "corpus, pass 2",
     "stats",
+    "lock",
+    "diff",
 )
 AMPLE_BYTES = 64 << 20
 PAGE_BYTES = 4096
@@ -107,6 +109,8 @@ def _stages(jobs: int = 1) -> dict[str, Stage]:
         # The blocks have room, and with them some of the outputs.
         "corpus, pass 2": Stage(writes="root/corpus", command=BUILD, begin="planned", hits="/sort-", least=1.0),
         "stats": Stage(writes="root/stats", command=f"stats --root {{root}} --jobs {jobs}", begin="planned"),
+        "lock": Stage(writes="locks", command="lock --root {root} -o {disk}/locks/told.lock", begin="told"),
+        "diff": Stage(writes="pages", command="diff {bulk}/few {root} --html {disk}/pages/diff.html", begin="few"),
     }
 
 

@@ -61,6 +61,10 @@ PLACES = {
         operations=rf"os\.(link|remove) .*/{_NAMES}\.bin$|(open|os\.rename) .*/\.work-\w+/{_NAMES}\.bin$",
         opens=rf"open .*/\.work-\w+/(?P<file>{_NAMES}\.bin)$",
     ),
+    # Copies are dealt into files of their ranges of keys, which the index is made of and which go with it.
+    "shards index": Place(
+        command="shards write --root {root}", writes="shards", operations=rf"\S+ .*/{_NAMES}\.order(/.*)?$"
+    ),
     "materialize": Place(
         command="shards write --materialize --root {root}",
         writes="shards",
@@ -91,6 +95,15 @@ PLACES = {
     ),
     "stats": Place(
         command="stats --root {root} --scheduler serial", writes="stats", operations=r"\S+ .*", begin="planned"
+    ),
+    "lock": Place(
+        command="lock --root {root} -o {root}/locks/few.lock", writes="locks", operations=r"\S+ .*", begin="told"
+    ),
+    "diff": Place(
+        command="diff {bulk}/few {root} --html {root}/reports/diff.html",
+        writes="reports",
+        operations=r"\S+ .*",
+        begin="few",
     ),
     "run --locked": Place(
         command="run --locked {bulk}/few.lock --from {bulk}/source --root {root} --scheduler serial",

@@ -8,9 +8,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+import pile_toolkit.core.plan.table
 import shards.stage
+import shards.writer
 from pile_toolkit.core.errors import CorruptData, UsageError
-from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest
+from pile_toolkit.core.manifest import StageKey, describe, publish, read_manifest, withdraw
 from pile_toolkit.core.plan import PLAN_FILE, SPLITS, Plan
 from pile_toolkit.core.tasks import PARTIAL
 from shards.encoder import CarriedEncoder, _arrived, refuse_other_tokenizer, tokenizer_of_shards
@@ -173,6 +175,17 @@ def test_the_bytes_do_not_depend_on_the_number_of_processes(root, tmp_path_facto
         "manifest.json",
         *(f"{s}{e}" for s in ("train", "val") for e in (".bin", ".docs.arrow", ".idx")),
     ]
+
+
+@pytest.mark.parametrize("block_rows", [1, 3, 4])
+def test_the_bytes_do_not_depend_on_how_many_rows_are_in_memory(root, monkeypatch, block_rows):
+    write_shards_of_plan(root, ByteEncoder())
+    whole = contents(root)
+    withdraw(root / "shards")
+    monkeypatch.setattr(pile_toolkit.core.plan.table, "GROUP_ROWS", block_rows)
+    monkeypatch.setattr(shards.writer, "SIZES_AT_ONCE", block_rows)
+    write_shards_of_plan(root, ByteEncoder(), scheduler="serial")
+    assert contents(root) == whole
 
 
 def test_copies_are_written_out_or_not_as_asked_the_last_time(root):

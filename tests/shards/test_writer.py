@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 import shards.writer
 from pile_toolkit.core.errors import UsageError
 from shards.format import token_dtype
-from shards.writer import BATCH_CHARACTERS, BATCH_DOCUMENTS, open_part
+from shards.writer import BATCH_CHARACTERS, BATCH_DOCUMENTS, SizesWriter, open_part, open_split_part, read_sizes
 
 
 class ByteEncoder:
@@ -97,3 +99,38 @@ def test_ids_that_do_not_fit_the_rule_are_refused(tmp_path):
         with pytest.raises(UsageError, match=f"end-of-text is id {end_of_text}, the vocabulary ends at 256"):
             write_part(tmp_path / "0.bin", [], ByteEncoder(end_of_text=end_of_text))
     assert list(tmp_path.iterdir()) == []
+
+
+@settings(deadline=None)
+@given(sizes=st.lists(st.lists(st.integers(1, 2**31 - 1), max_size=5), max_size=5))
+def test_sizes_put_down_some_at_a_time_are_the_array_that_numpy_writes_at_once(sizes):
+    file, expected = io.BytesIO(), io.BytesIO()
+    writer = SizesWriter(file)
+    for some in sizes:
+        writer.add(np.array(some, np.int32))
+    writer.finish()
+    np.save(expected, np.array([size for some in sizes for size in some], np.int32))
+    assert file.getvalue() == expected.getvalue()
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_sizes_are_read_back_in_blocks(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(shards.writer, "SIZES_AT_ONCE", at_once)
+    np.save(tmp_path / "a.npy", np.arange(10, dtype=np.int32))
+    blocks = list(read_sizes(tmp_path / "a.npy"))
+    assert max(map(len, blocks)) == min(at_once, 10)
+    assert np.concatenate(blocks).tolist() == list(range(10))
+
+
+def test_a_split_part_and_its_sizes_appear_together_with_all_documents(tmp_path):
+    texts = [str(number) for number in range(BATCH_DOCUMENTS + 3)]
+    with open_split_part(tmp_path / "val", ByteEncoder()) as part:
+        for text in texts[:5]:
+            part.texts.add(text)
+        part.put_sizes_down()
+        for text in texts[5:]:
+            part.texts.add(text)
+        assert not list(tmp_path.glob("val*"))
+    assert part.documents == len(texts)
+    assert np.load(tmp_path / "val.sizes.npy", mmap_mode="r").tolist() == [len(ids) for ids in twin(texts)]
+    assert np.array_equal(np.fromfile(tmp_path / "val.bin", "<u2"), np.concatenate(twin(texts)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pile_toolkit.core.errors import UsageError
-from pile_toolkit.core.plan import Plan, file_tasks, read_file_rows
+from pile_toolkit.core.plan import FileTexts, Plan, file_tasks
 from pile_toolkit.core.seeds import KEY_RANGE, keyed_columns
 from pile_toolkit.core.tasks import run_tasks
 from tokenizer.training.counting.texts import batches
@@ -80,15 +80,10 @@ def count_file(folder: Path, root: str, component: int, file: int, rules: TextRu
     Returns documents, copies, bytes, and the files with the places where their parts begin.
     """
     load_counting()
-    plan = Plan.read_file(Path(root), component, file)
-    rows = plan.rows_of(component, file, "train")
-    if below < KEY_RANGE:
-        rows = rows[_sample_keys(plan, rows) < np.uint64(below)]
-    copies = plan.column("copies")[rows].astype(np.int64)
-    texts = (planned.text for planned in read_file_rows(plan, component, file, rows))
+    rows = _FileRows(Path(root), component, file, below)
     files: dict[str, list[int]] = {}
     counter = WordCounter()
-    for batch in batches(zip(texts, copies.tolist(), strict=True), rules):
+    for batch in batches(rows.texts(), rules):
         counter.add_texts(*batch, longest_run=rules.longest_run)
         if len(counter) >= WORDS_AT_ONCE:
             _write_down(counter, folder, files)
@@ -96,11 +91,33 @@ def count_file(folder: Path, root: str, component: int, file: int, rules: TextRu
     if len(counter):
         _write_down(counter, folder, files)
     return {
-        "documents": len(rows),
-        "copies": int(copies.sum()),
-        "bytes": int((plan.column("bytes")[rows].astype(np.int64) * copies).sum()),
+        "documents": rows.documents,
+        "copies": rows.copies,
+        "bytes": rows.bytes,
         "files": files,
     }
+
+
+class _FileRows:
+    """The documents of one file whose key is under `below`, and what was given of them so far; `bytes` with copies."""
+
+    def __init__(self, root: Path, component: int, file: int, below: int) -> None:
+        self.documents = self.copies = self.bytes = 0
+        self._plan, self._place, self._below = Plan.read(root), (component, file), below
+
+    def texts(self) -> Iterator[tuple[str, int]]:
+        """(text, copies) of each, in order: in memory are the rows of a block."""
+        texts = FileTexts(self._plan, *self._place)
+        for block in self._plan.file_blocks(*self._place):
+            rows = block.rows_of(*self._place, "train")
+            if self._below < KEY_RANGE:
+                rows = rows[_sample_keys(block, rows) < np.uint64(self._below)]
+            copies = block.column("copies")[rows].astype(np.int64)
+            self.documents += len(rows)
+            self.copies += int(copies.sum())
+            self.bytes += int((block.column("bytes")[rows].astype(np.int64) * copies).sum())
+            for planned, number in zip(texts.of(block, rows), copies.tolist(), strict=True):
+                yield planned.text, number
 
 
 def _write_down(counter: WordCounter, folder: Path, files: dict[str, list[int]]) -> None:
@@ -142,9 +159,9 @@ def sample_limit(plan: Plan, sample_bytes: int) -> int:
 
 def _keys_and_sizes(plan: Plan) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
     for component, file, _ in plan.files():
-        part = plan.part(component, file)
-        rows = part.rows_of(component, file, "train")
-        yield _sample_keys(part, rows), part.column("bytes")[rows].astype(np.int64)
+        for block in plan.file_blocks(component, file):
+            rows = block.rows_of(component, file, "train")
+            yield _sample_keys(block, rows), block.column("bytes")[rows].astype(np.int64)
 
 
 def _sample_keys(plan: Plan, rows: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -22,6 +22,7 @@ from pile_toolkit.core.plan.ranges import CopiesInOrder, EntryRange, RowValues, 
 from pile_toolkit.core.plan.separation import OrderedCopies, Separation, separate
 from pile_toolkit.core.plan.table import Plan, PlanTotals
 from pile_toolkit.core.plan.texts import (
+    FileTexts,
     PlannedDocument,
     PlannedText,
     file_tasks,
@@ -37,6 +38,7 @@ __all__ = [
     "CopiesInOrder",
     "Entries",
     "EntryRange",
+    "FileTexts",
     "OrderedCopies",
     "Plan",
     "PlanComponent",

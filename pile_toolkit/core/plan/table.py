@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from pile_toolkit.core.components import read_component
@@ -79,6 +80,22 @@ class Plan:
         part._arrays = {name: array.slice(rows.start, len(rows)) for name, array in self._arrays.items()}
         part._whole = self
         return part
+
+    def file_blocks(self, component: int, file: int) -> Iterator[Plan]:
+        """`part`, a group of rows after the other: needs memory for one or two groups, however long the file is.
+
+        Pieces of one document may stand in two of them.
+        """
+        if not isinstance(self._table, TableFile):
+            yield self.part(component, file)
+            return
+        rows = self._table.find(component=component, file=file)
+        edges = [rows.start, *range((rows.start // GROUP_ROWS + 1) * GROUP_ROWS, rows.stop, GROUP_ROWS), rows.stop]
+        for first, end in itertools.pairwise(edges):
+            block = Plan(self.root, self.header, self._table.rows(range(first, end)), first_row=self.first_row + first)
+            block._arrays = {name: array.slice(first, end - first) for name, array in self._arrays.items()}
+            block._whole = self
+            yield block
 
     def __len__(self) -> int:
         return len(self._table)

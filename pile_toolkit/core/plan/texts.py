@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pile_toolkit.core.documents import decode_meta, read_documents
 from pile_toolkit.core.errors import UsageError
 from pile_toolkit.core.plan.files import SPLITS
-from pile_toolkit.core.plan.lines import no_document, other_text
+from pile_toolkit.core.plan.lines import ROWS_AT_ONCE, no_document, other_text
 from pile_toolkit.core.plan.table import Plan
 from pile_toolkit.core.seeds import text_hash
 from pile_toolkit.core.tasks import Task
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy as np
+
+    from pile_toolkit.core.documents import Document
 
 
 class PlannedText(NamedTuple):
@@ -34,22 +36,48 @@ def read_file_rows(plan: Plan, component: int, file: int, rows: np.ndarray) -> I
     Raises CorruptData where the file no longer holds on a planned line what it held at the build: another text may
     stand in another split.
     """
-    if not len(rows):
-        return
-    path = plan.path(component, file)
-    lines, hashes = plan.column("line")[rows], plan.text_hashes(rows)
-    starts, ends = (plan.pieces(name, rows) for name in ("piece_start", "piece_end"))
-    position = 0
-    for document in read_documents(path):
-        if lines[position] == document.line and text_hash(document.text) != hashes[position]:
-            raise other_text(plan, path, document.line)
-        while position < len(rows) and lines[position] == document.line:
-            text = document.text[starts[position] : ends[position]]
-            yield PlannedText(int(rows[position]), document.line, text, document.meta)
-            position += 1
-        if position == len(rows):
-            return
-    raise no_document(plan, path, int(lines[position]))
+    yield from FileTexts(plan, component, file).of(plan, rows)
+
+
+class FileTexts:
+    """The documents of one file, read once, for who takes the rows of the plan a block at a time."""
+
+    def __init__(self, plan: Plan, component: int, file: int) -> None:
+        self._plan, self._place = plan, (component, file)
+        self._documents: Iterator[Document] | None = None
+        self._last: Document | None = None
+
+    def of(self, plan: Plan, rows: np.ndarray) -> Iterator[PlannedText]:
+        """The texts of ascending `rows` of a part of the plan, behind those given before. Raises as `read_file_rows`.
+
+        A document whose pieces stand in two blocks is given in both.
+        """
+        lines = plan.column("line")
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            # Some at a time: hashes and ends of pieces are an object of Python for each row.
+            some = rows[first : first + ROWS_AT_ONCE]
+            places = (plan.pieces(name, some) for name in ("piece_start", "piece_end"))
+            row_columns = zip(some.tolist(), lines[some].tolist(), plan.text_hashes(some), *places, strict=True)
+            checked = None
+            for row, line, wanted, start, end in row_columns:
+                document = self._document(line)
+                if line != checked and text_hash(document.text) != wanted:
+                    raise other_text(self._plan, self._plan.path(*self._place), line)
+                checked = line
+                yield PlannedText(row, line, document.text[start:end], document.meta)
+
+    def _document(self, line: int) -> Document:
+        """The document on a line at or behind the last one."""
+        path = self._plan.path(*self._place)
+        if self._documents is None:
+            self._documents = read_documents(path)
+        while self._last is None or self._last.line < line:
+            self._last = next(self._documents, None)
+            if self._last is None:
+                raise no_document(self._plan, path, line)
+        if self._last.line != line:
+            raise no_document(self._plan, path, line)
+        return self._last
 
 
 def file_tasks(plan: Plan, name: str, *arguments: Any) -> list[Task]:
