@@ -1,4 +1,4 @@
-"""Models in and out: a Hugging Face GPT-NeoX folder, a checkpoint or a run folder in, a module out, and the way back.
+"""Models in and out: a Hugging Face or gpt-neox folder, a checkpoint or a run in, a module out, and the way back.
 
 Weights travel as safetensors, so that no file can run code. The padded vocabulary rows are exported, as in EleutherAI's
 own files (50,432 rows for ids up to 50,276): they took part in the softmax of training, and cutting them would change
@@ -26,9 +26,11 @@ from pile_toolkit.core.config import convert
 from pile_toolkit.core.errors import CorruptData, UsageError
 from pile_toolkit.core.files import atomic_path, write_bytes
 from pile_toolkit.core.jsonfile import CONFIG_LIMIT_BYTES, TOKENIZER_LIMIT_BYTES, read_json
+from trainer.assign import assigned, misfit
 from trainer.checkpoint import CHECKPOINTS, Checkpoint, damage, load_checkpoint, read_checkpoint, written_checkpoints
-from trainer.config import ModelConfig
+from trainer.config import ModelConfig, load_recipe
 from trainer.model import GPTNeoX, build_on_meta
+from trainer.original import is_original, load_original
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -232,20 +234,32 @@ def _naming_no_space() -> Iterator[None]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
-def load_model(path: str | Path) -> GPTNeoX:
+def load_model(path: str | Path, *, recipe: str | Path | None = None) -> GPTNeoX:
     """The model of a run folder (its newest checkpoint), a checkpoint folder or a Hugging Face GPT-NeoX folder.
+
+    A checkpoint folder of gpt-neox itself, too, whose tensor-parallel parts are merged; it does not say its shape, so
+    that of `recipe` is taken, which the others do not need.
 
     Weights keep the precision they were stored in; `model(ids[B, T])` gives logits [B, T, padded vocabulary].
     Raises UsageError where there is no model, CorruptData where its files are damaged.
     """
     folder = Path(path)
+    if is_original(folder):
+        if recipe is None:
+            raise UsageError(
+                f"{folder} is a checkpoint of gpt-neox, which does not say its shape",
+                hint="--recipe gpt-neox-20b, or the recipe that it was made by",
+            )
+        return load_original(folder, load_recipe(recipe).model)
+    if recipe is not None:
+        raise UsageError(f"{folder} says its shape itself", hint="without --recipe, which is for gpt-neox's own files")
     if (checkpoint := _checkpoint_at(folder)) is not None:
         return _from_checkpoint(checkpoint)
     if (folder / "config.json").is_file():
         return _from_huggingface_folder(folder)
     raise UsageError(
         f"{folder} holds no model: no whole checkpoint, no {CHECKPOINTS}/ and no config.json",
-        hint="a run, a checkpoint or a Hugging Face GPT-NeoX folder",
+        hint="a run, a checkpoint, a Hugging Face GPT-NeoX folder or one of gpt-neox's own checkpoints",
     )
 
 
@@ -287,11 +301,9 @@ def _from_huggingface_folder(folder: Path) -> GPTNeoX:
     if layers != config.layers:
         raise CorruptData(f"the weights in {folder} have {layers} layers, those of its config.json {config.layers}")
     model = _built(config, where=path)
-    try:
-        model.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise CorruptData(f"the weights in {folder} are not those of its config.json: {error}") from error
-    return model.eval()
+    if fault := misfit(model, state):
+        raise CorruptData(f"the weights in {folder} are not those of its config.json: {fault}")
+    return assigned(model, state)
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:

@@ -41,6 +41,10 @@ class StepMetrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     loss_scale: float | None = None
     skipped: bool = False
 
+    def line(self) -> str:
+        """How it went, for people."""
+        return f"loss {self.loss:.4f}, " + ("overflow, skipped" if self.skipped else f"grad norm {self.grad_norm:.3g}")
+
 
 class EpochMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """With `step` the training has read all tokens of its shards `epochs_finished` times, or as many as that."""
@@ -90,10 +94,10 @@ class StepTiming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     eta_s: float | None = None
 
     def line(self) -> str:
-        """The same for people."""
+        """How fast it goes, for people."""
         parts = [f"{self.tokens_per_s:,.0f} tokens/s"]
         if self.mfu is not None and self.hardware_utilisation is not None:
-            parts.append(f"MFU {self.mfu:.1%} (hardware {self.hardware_utilisation:.1%})")
+            parts.append(f"MFU {self.mfu:.1%}, HFU {self.hardware_utilisation:.1%}")
         if self.memory_bytes is not None:
             parts.append(f"{self.memory_bytes / 2**30:.2f} GiB")
         if self.eta_s is not None:

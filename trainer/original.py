@@ -18,6 +18,7 @@ import msgspec
 import torch
 
 from pile_toolkit.core.errors import CorruptData, UsageError
+from trainer.assign import assigned, misfit
 from trainer.model import build_on_meta
 
 if TYPE_CHECKING:
@@ -59,13 +60,34 @@ def read_original(folder: Path) -> dict[str, Tensor]:
     Raises CorruptData where a file is cut off, holds anything but tensors and plain values, or parts are missing;
     UsageError where the model is not of GPT-NeoX's kind.
     """
+    return _whole(_layers(folder), folder)
+
+
+def load_original(folder: Path, config: ModelConfig) -> GPTNeoX:
+    """The model in a checkpoint folder of gpt-neox, whose files do not say their shape: `config`, as of its recipe.
+
+    Rows of the vocabulary are taken as they are. Raises as `read_original`, and UsageError where shapes differ.
+    """
     layers = _layers(folder)
-    if not layers:
-        raise UsageError(f"{folder} holds no model states of gpt-neox", hint="a folder such as global_step150000")
+    blocks = sum("input_layernorm.weight" in parts[0] for parts in layers.values())
+    # Before anything is merged: a file may claim any number of layers.
+    if blocks != config.layers:
+        raise UsageError(f"{folder} has {blocks} layers, the recipe {config.layers}", hint="the recipe it was made by")
+    state = _whole(layers, folder)
+    rows = len(state["embed.weight"])
+    model = build_on_meta(msgspec.structs.replace(config, vocab_size=rows, vocab_multiple=1, vocab_tensor_degree=1))
+    if fault := misfit(model, state):
+        raise UsageError(f"the tensors in {folder} are not the recipe's: {fault}", hint="the recipe it was made by")
+    return assigned(model, state)
+
+
+def _whole(layers: dict[int, list[Mapping[str, Tensor]]], folder: Path) -> dict[str, Tensor]:
     # The embedding is layer 0 and the first block layer 2; norm and head follow the last block with one between.
-    first_block, state = 2, {}
+    first_block: int = 2
+    state: dict[str, Tensor] = {}
     for number in sorted(layers):
-        parts = layers[number]
+        # Given up once merged: a model of the size of memory's half is read.
+        parts = layers.pop(number)
         names = {name for part in parts for name in part}
         for name in sorted(names):
             if _DERIVED.search(name):
@@ -78,41 +100,33 @@ def read_original(folder: Path) -> dict[str, Tensor]:
     return _without_gaps(state, folder)
 
 
-def load_original(folder: Path, config: ModelConfig) -> GPTNeoX:
-    """The model in a checkpoint folder of gpt-neox, whose files do not say their shape: `config`, as of its recipe.
-
-    Rows of the vocabulary are taken as they are. Raises as `read_original`, and UsageError where shapes differ.
-    """
-    state = read_original(folder)
-    rows = len(state["embed.weight"])
-    whole = msgspec.structs.replace(config, vocab_size=rows, vocab_multiple=1, vocab_tensor_degree=1)
-    blocks = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
-    if blocks != config.layers:
-        raise UsageError(f"{folder} has {blocks} layers, the recipe {config.layers}", hint="the recipe it was made by")
-    model = build_on_meta(whole)
-    try:
-        model.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise UsageError(f"{folder} is not of the recipe's shape: {error}", hint="the recipe it was made by") from error
-    return model.eval()
-
-
 def _layers(folder: Path) -> dict[int, list[Mapping[str, Tensor]]]:
     """The parts of each layer in the order of ranks."""
     found: dict[int, dict[int, Mapping[str, Tensor]]] = {}
-    for path in sorted(folder.glob("layer_*-model_states.pt")):
-        if match := _LAYER.fullmatch(path.name):
-            found.setdefault(int(match[1]), {})[int(match[2])] = _tensors(path, _load(path))
+    for (layer, rank), path in _numbered(folder, _LAYER).items():
+        found.setdefault(layer, {})[rank] = _tensors(path, _load(path))
     if not found:
-        for path in sorted(folder.glob("mp_rank_*_model_states.pt")):
-            if match := _RANK.fullmatch(path.name):
-                for layer, tensors in _of_one_rank(path).items():
-                    found.setdefault(layer, {})[int(match[1])] = tensors
+        for (rank,), path in _numbered(folder, _RANK).items():
+            for layer, tensors in _of_one_rank(path).items():
+                found.setdefault(layer, {})[rank] = tensors
+    if not found:
+        raise UsageError(f"{folder} holds no model states of gpt-neox", hint="a folder such as global_step150000")
     ranks = {rank for parts in found.values() for rank in parts}
     for layer, parts in found.items():
         if sorted(parts) != list(range(len(ranks))):
             raise CorruptData(f"{folder}: layer {layer} has parts {sorted(parts)}, others have {sorted(ranks)}")
     return {layer: [parts[rank] for rank in sorted(parts)] for layer, parts in found.items()}
+
+
+def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[tuple[int, ...], Path]:
+    """The files of a name, by the numbers in it. Only files: a pipe would be waited for."""
+    found: dict[tuple[int, ...], Path] = {}
+    for path in sorted(folder.glob("*_states.pt")):
+        if (match := pattern.fullmatch(path.name)) and path.is_file():
+            other = found.setdefault(tuple(map(int, match.groups())), path)
+            if other is not path:
+                raise CorruptData(f"{folder} has {other.name} and {path.name}, which are the same part")
+    return found
 
 
 def _load(path: Path) -> Any:
@@ -153,7 +167,12 @@ def _of_one_rank(path: Path) -> dict[int, dict[str, Tensor]]:
 def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
     if not isinstance(loaded, dict):
         raise CorruptData(f"{path} holds no table of tensors")
-    return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+    found = {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+    for name, tensor in found.items():
+        # One value that is repeated by its strides may claim to be larger than any memory.
+        if tensor.layout != torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise CorruptData(f"{path}: {name} claims {tensor.numel():,} values that are not in the file")
+    return found
 
 
 def _renamed(name: str, block: int, folder: Path) -> str:
@@ -168,7 +187,7 @@ def _renamed(name: str, block: int, folder: Path) -> str:
 def _merged(name: str, parts: Sequence[Tensor], folder: Path) -> Tensor:
     try:
         return _rule(name)(parts)
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:
         shapes = [tuple(part.shape) for part in parts]
         raise CorruptData(f"{folder}: the parts of {name} have shapes {shapes}, which do not fit together") from error
 

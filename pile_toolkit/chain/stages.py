@@ -187,17 +187,17 @@ def _train(
     # torch takes seconds to import: not before there is something to train.
     from trainer.train import train as train_run
 
-    done, loss = 0, 0.0
+    done, said = 0, ""
     with reporter.progress(f"train {folder.name}", total=options["steps"], unit="steps") as advance:
 
         def on_step(metrics: StepMetrics) -> None:
-            nonlocal loss
-            loss = metrics.loss
+            nonlocal said
+            said = metrics.line()
 
         def on_timing(timing: StepTiming) -> None:
             nonlocal done
             # The first of a continued run is not step 1.
-            advance(timing.step - done, note=f"loss {loss:.4f}, {timing.line()}")
+            advance(timing.step - done, note=f"{said}, {timing.line()}")
             done = timing.step
 
         return train_run(
@@ -239,12 +239,18 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def export(
-    checkpoint: str | Path, target: str | Path, *, to: str = "hf", tokenizer: str | Path | None = None
+    checkpoint: str | Path,
+    target: str | Path,
+    *,
+    to: str = "hf",
+    tokenizer: str | Path | None = None,
+    recipe: str | Path | None = None,
 ) -> ExportResult:
     """A run folder, or one checkpoint of it, as what `transformers.AutoModelForCausalLM.from_pretrained` loads.
 
-    `tokenizer` is the tokenizer.json to put beside it, default that of the root in which the run lies. Raises
-    UsageError for another format, without a checkpoint, and for another tokenizer than the model was trained with.
+    `tokenizer` is the tokenizer.json to put beside it, default that of the root in which the run lies. `checkpoint` may
+    be one of gpt-neox's own, then of the shape of `recipe`. Raises UsageError for another format, without a checkpoint,
+    and for another tokenizer than the model was trained with.
     """
     require_torch()
     if to != "hf":
@@ -252,7 +258,7 @@ def export(
     from trainer.convert import export_huggingface, load_model
 
     path = Path(tokenizer) if tokenizer is not None else _tokenizer_of(Path(checkpoint))
-    model = load_model(checkpoint)
+    model = load_model(checkpoint, recipe=recipe)
     if path is not None:
         _refuse_other_tokenizer(Path(checkpoint), path)
     files = export_huggingface(model, model.config, Path(target), path)

@@ -122,21 +122,33 @@ def _show_trained(result: Any) -> None:
     show_default="that of the root it lies in",
     help="tokenizer.json to put beside it.",
 )
+@click.option("--recipe", help="The shape of a checkpoint of gpt-neox itself: a name or a TOML file.")
 @dry_run_option
 @json_option
 def export(
-    checkpoint: Path, target: Path | None, kind: str, tokenizer: Path | None, dry_run: bool, as_json: bool
+    checkpoint: Path,
+    target: Path | None,
+    kind: str,
+    tokenizer: Path | None,
+    recipe: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """CHECKPOINT, a run folder or one step of it, as a Hugging Face model in TARGET, default CHECKPOINT/hf.
 
     \b
     pile export pile-data/runs/debug ./model
     python -c "from transformers import AutoModelForCausalLM as M; M.from_pretrained('./model')"
+
+    \b
+    A checkpoint of gpt-neox, its tensor-parallel parts merged:
+    pile export global_step150000 ./20b --recipe gpt-neox-20b --tokenizer 20B_tokenizer.json
     """
     from pile_toolkit.chain.stages import export as library
 
     target = target or checkpoint / kind
     if dry_run:
-        return print_dry_run("export", target, {"checkpoint": str(checkpoint), "to": kind}, as_json=as_json)
-    files = library(checkpoint, target, to=kind, tokenizer=tokenizer)
+        parameters = {"checkpoint": str(checkpoint), "to": kind} | ({"recipe": recipe} if recipe else {})
+        return print_dry_run("export", target, parameters, as_json=as_json)
+    files = library(checkpoint, target, to=kind, tokenizer=tokenizer, recipe=recipe)
     return print_result(files, as_json=as_json, show=lambda result: click.echo("\n".join(result.files)))

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from rich.console import RenderableType
     from rich.table import Table
 
 LINE_INTERVAL_S = 5.0
+# The longest line of a log; a note that makes it longer stands below it.
+LINE_WIDTH = 100
+# What a time before a line takes, but for very long runs.
+TIME_WIDTH = 12
 # Wide enough that no table is cut where there is no terminal to fit.
 PLAIN_WIDTH = 160
 # Text in a table is broken between words down to this width.
@@ -78,7 +83,9 @@ class Lines:
             done += units
             if (now := time.monotonic()) - last >= LINE_INTERVAL_S:
                 last = now
-                self.say(f"{label}: {_done_of(done, total, unit, note)}")
+                text = f"{label}: {_done_of(done, total, unit)}"
+                together = f"{text}, {note}" if note else text
+                self.say(together if len(together) <= LINE_WIDTH - TIME_WIDTH else f"{text}\n  {note}")
 
         yield advance
 
@@ -99,6 +106,17 @@ class Bars:
     def progress(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:
         """One bar that goes away when its task is done."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        class WithNote(Progress):
+            """The bar, and what else there is to say below it."""
+
+            note = ""
+
+            def get_renderables(self) -> Iterator[RenderableType]:
+                yield from super().get_renderables()
+                if self.note:
+                    yield Text(f"  {self.note}")
 
         columns = (
             TextColumn("{task.description:<24}"),
@@ -107,14 +125,15 @@ class Bars:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._console, transient=True) as bars:
+        with WithNote(*columns, console=self._console, transient=True) as bars:
             task = bars.add_task(label, total=total or None, amount=_done_of(0, total, unit))
             done = 0
 
             def advance(units: int, *, note: str = "") -> None:
                 nonlocal done
                 done += units
-                bars.update(task, completed=done, amount=_done_of(done, total, unit, note))
+                bars.note = note
+                bars.update(task, completed=done, amount=_done_of(done, total, unit))
 
             yield advance
 
@@ -134,15 +153,11 @@ def reporter() -> Reporter:
     return Bars() if sys.stderr.isatty() else Lines()
 
 
-def _done_of(done: int, total: int, unit: str, note: str = "") -> str:
+def _done_of(done: int, total: int, unit: str) -> str:
     """`1,000 of 3,000 files`; of an unknown total only what is done."""
     if not total:
-        counted = amount(done, unit)
-    elif unit == "bytes":
-        counted = f"{size(done)} of {size(total)}"
-    else:
-        counted = f"{done:,} of {amount(total, unit)}"
-    return f"{counted}, {note}" if note else counted
+        return amount(done, unit)
+    return f"{size(done)} of {size(total)}" if unit == "bytes" else f"{done:,} of {amount(total, unit)}"
 
 
 def amount(value: float, unit: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from pile_toolkit.core.components import FileCounts
 from pile_toolkit.core.manifest import OutputFile
+from pile_toolkit.report.run_data import Run
 from pipelines.decontamination.decontaminate import ComponentContamination, SetContamination
 from pipelines.filters.stage import Filtered
 from pipelines.stats.results import GroupStatistics
@@ -219,42 +220,6 @@ class Shards(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer: str
     dtype: str
     splits: list[SplitShards]
-
-
-class LossPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The mean training loss over steps `first_step` to `last_step`, and the learning rate of the last."""
-
-    first_step: int
-    last_step: int
-    loss: float
-    learning_rate: float
-
-
-class ValidationPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The loss on held-out text after `step` updates."""
-
-    step: int
-    loss: float
-    bits_per_byte: float | None
-
-
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished training; losses are nats per token, `tokens_per_s` the median over its steps."""
-
-    name: str
-    recipe: str
-    recipe_toml: str
-    parameters: int
-    steps: int
-    tokens: int
-    first_loss: float
-    last_loss: float
-    validation_loss: float | None
-    validation_bits_per_byte: float | None
-    tokens_per_s: float
-    elapsed_s: float
-    losses: list[LossPoint]
-    validations: list[ValidationPoint]
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):

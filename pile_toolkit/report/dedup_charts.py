@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pile_toolkit.report.curves import Point, curve
 from pile_toolkit.report.dedup_study import SIMILARITY_BINS
 from pile_toolkit.report.figures import Figure, power_of_two
-from pile_toolkit.report.plots import Bar, Bin, Point, bars, curve, histogram, log_histogram, shortened
+from pile_toolkit.report.plots import Bar, Bin, bars, histogram, log_histogram, shortened
 from pipelines.lsh.quality import s_curve
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _s_curve(study: DedupStudy, points: Sequence[CurvePoint]) -> Figure | None:
         y_unit="share of such pairs that share a bucket",
         name="S-curve of the chosen bands",
         from_zero=True,
-        mark=Point(x=threshold, y=0, tooltip=f"threshold {threshold:g}"),
+        marks=[Point(x=threshold, y=0, tooltip=f"threshold {threshold:g}")],
         whole=False,
     )
     return Figure(

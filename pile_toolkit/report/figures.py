@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from pile_toolkit.core.console import size
-from pile_toolkit.report.plots import Bar, Bin, Point, bars, curve, histogram
+from pile_toolkit.report.plots import Bar, Bin, bars, histogram
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,48 +219,3 @@ def bytes_per_token(split: data.SplitShards) -> Figure | None:
         title=f"Bytes per token, {split.split}",
         svg=bars(rows, unit="UTF-8 bytes per token, end-of-text counted", name="Bytes per token per component"),
     )
-
-
-def loss(run: data.Run, vocab_size: int | None) -> Figure:
-    """Training loss with the losses on held-out text, and where guessing among all tokens would be."""
-    line = [
-        Point(x=point.last_step, y=point.loss, tooltip=f"{_steps(point)}: loss {point.loss:.4f}")
-        for point in run.losses
-    ]
-    dots = [
-        Point(
-            x=point.step,
-            y=point.loss,
-            tooltip=f"step {point.step:,}: validation loss {point.loss:.4f}"
-            + (f", {point.bits_per_byte:.4f} bits per byte" if point.bits_per_byte else ""),
-        )
-        for point in run.validations
-    ]
-    level = None
-    if vocab_size:
-        uniform = math.log(vocab_size)
-        level = Point(x=0, y=uniform, tooltip=f"guessing evenly among {vocab_size:,} tokens: {uniform:.2f}")
-    svg = curve(line, dots, x_unit="step", y_unit="loss, nats per token", name=f"Loss of {run.name}", level=level)
-    averaged = any(point.first_step != point.last_step for point in run.losses)
-    return Figure(
-        title="Loss",
-        svg=svg,
-        legend=("training", "validation") if dots else ("training",),
-        note="Each point is the mean over several steps." if averaged else "",
-    )
-
-
-def learning_rate(run: data.Run) -> Figure:
-    """The schedule as it was."""
-    line = [
-        Point(x=point.last_step, y=point.learning_rate, tooltip=f"step {point.last_step:,}: {point.learning_rate:.4g}")
-        for point in run.losses
-    ]
-    svg = curve(line, x_unit="step", y_unit="learning rate", name=f"Learning rate of {run.name}", from_zero=True)
-    return Figure(title="Learning rate", svg=svg)
-
-
-def _steps(point: data.LossPoint) -> str:
-    if point.first_step == point.last_step:
-        return f"step {point.last_step:,}"
-    return f"steps {point.first_step:,} to {point.last_step:,}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pile_toolkit
 from pile_toolkit.core.console import SILENT
-from pile_toolkit.report import data, documents, tokens
+from pile_toolkit.report import data, documents, runs, tokens
 from pile_toolkit.report.finished import SINGLE_STAGES, Finished, stage_rows
 
 if TYPE_CHECKING:
@@ -36,19 +36,19 @@ def gather(
     Raises CorruptData where a file is not what its manifest promises.
     """
     components = [stage for stage in found if stage.is_component]
-    runs = [stage for stage in found if stage.is_run]
+    trained = [stage for stage in found if stage.is_run]
     single = {SINGLE_STAGES[stage.name]: stage for stage in found if stage.name in SINGLE_STAGES}
     stages = list(stage_rows(root, found))
     sections: dict[str, Any] = {"runs": []}
-    with reporter.progress("report", total=1 + len(single) + len(runs), unit="sections") as advance:
+    with reporter.progress("report", total=1 + len(single) + len(trained), unit="sections") as advance:
         if components:
             sections["download"] = documents.download(root, components)
         advance(1)
         for name, stage in single.items():
             sections[name] = READERS[name](stage)
             advance(1)
-        for stage in runs:
-            sections["runs"].append(tokens.run(stage))
+        for stage in trained:
+            sections["runs"].append(runs.run(stage))
             advance(1)
     if statistics is not None:
         sections["statistics"] = _statistics(statistics, single)

@@ -1,4 +1,4 @@
-"""Numbers in, inline SVG out: bars, histograms and curves, without a script and without colours of their own.
+"""Numbers in, inline SVG out: bars and histograms, without a script and without colours of their own; `curves` beside.
 
 An SVG here is the area of the plot alone: across, everything is in percent of it, so that a chart takes the width that
 it is given while its text keeps its size; labels of axes overflow into the margin that the style sheet leaves. Colours
@@ -40,14 +40,6 @@ class Bin(NamedTuple):
     tick: str | None = None
 
 
-class Point(NamedTuple):
-    """One place of a curve."""
-
-    x: float
-    y: float
-    tooltip: str
-
-
 def element(name: str, content: str = "", **attributes: Any) -> Markup:
     """One element; underscores in attribute names are hyphens, a trailing one is for Python's keywords."""
     written = Markup("").join(
@@ -73,11 +65,11 @@ def bars(rows: Sequence[Bar], *, unit: str, name: str, stacked: bool = False) ->
     parts = list(_vertical_grid(ticks, ticks[-1], height, unit))
     for number, row in enumerate(rows):
         middle = number * ROW_PIXELS + ROW_PIXELS / 2
-        parts.append(_text(row.label, x=-LABEL_PIXELS, y=middle, anchor="end", class_="label"))
+        parts.append(text(row.label, x=-LABEL_PIXELS, y=middle, anchor="end", class_="label"))
         parts += _stacked_bar(row, middle, ticks[-1]) if stacked else _grouped_bar(row, middle, ticks[-1])
         end = _percent(reach(row.values), ticks[-1])
-        parts.append(_text(row.text, x=end, y=middle, dx=6, class_="value"))
-    return _svg(name, height, parts, class_="bars")
+        parts.append(text(row.text, x=end, y=middle, dx=6, class_="value"))
+    return chart(name, height, parts, class_="bars")
 
 
 def _grouped_bar(row: Bar, middle: float, end: float) -> Iterable[Markup]:
@@ -105,35 +97,35 @@ def histogram(
     """Columns from zero, series stacked; without `grid` the largest fills the height, for small charts side by side."""
     largest = max((sum(item.values) for item in bins), default=0)
     ticks = nice_ticks(0, largest, most=5) if grid else [0, largest or 1]
-    parts = list(_horizontal_grid(ticks, height, y_unit)) if grid else []
+    parts = list(horizontal_grid(ticks, height, y_unit)) if grid else []
     width = 100 / max(len(bins), 1)
     for number, item in enumerate(bins):
         columns = _columns(item.values, (number + 0.06) * width, 0.88 * width, height / ticks[-1], height)
-        parts.append(_hover(number * width, width, height, item.tooltip, *columns))
+        parts.append(hover(number * width, width, height, item.tooltip, *columns))
         if item.tick is not None:
-            parts.append(_text(item.tick, x=f"{number * width:.3f}%", y=height + 14, anchor="middle"))
-    parts += _floor(height, x_unit)
-    return _svg(name, height, parts, class_="columns" if grid else "small columns")
+            parts.append(text(item.tick, x=f"{number * width:.3f}%", y=height + 14, anchor="middle"))
+    parts += baseline(height, x_unit)
+    return chart(name, height, parts, class_="columns" if grid else "small columns")
 
 
 def log_histogram(bins: Sequence[Bin], *, x_unit: str, y_unit: str, name: str, height: int = 200) -> Markup:
     """Columns of one series on a scale of powers of ten, which begins at a half so that a single one is seen."""
     powers = max(math.ceil(math.log10(max((item.values[0] for item in bins), default=1) or 1)), 1)
     pixels, below = height / (powers - math.log10(0.5)), math.log10(0.5)
-    parts = [_text(y_unit, x=-40, y=-16, anchor="start", class_="unit")]
+    parts = [text(y_unit, x=-40, y=-16, anchor="start", class_="unit")]
     for power in range(powers + 1):
         y = height - (power - below) * pixels
         parts.append(element("line", x1=0, x2="100%", y1=y, y2=y, class_="grid"))
-        parts.append(_text(_tick(10**power), x=-LABEL_PIXELS, y=y, anchor="end"))
+        parts.append(text(tick_label(10**power), x=-LABEL_PIXELS, y=y, anchor="end"))
     width = 100 / max(len(bins), 1)
     for number, item in enumerate(bins):
         tall = [math.log10(value) - below if value else 0.0 for value in item.values]
         columns = _columns(tall, (number + 0.06) * width, 0.88 * width, pixels, height)
-        parts.append(_hover(number * width, width, height, item.tooltip, *columns))
+        parts.append(hover(number * width, width, height, item.tooltip, *columns))
         if item.tick is not None:
-            parts.append(_text(item.tick, x=f"{(number + 0.5) * width:.3f}%", y=height + 14, anchor="middle"))
-    parts += _floor(height, x_unit)
-    return _svg(name, height, parts, class_="columns")
+            parts.append(text(item.tick, x=f"{(number + 0.5) * width:.3f}%", y=height + 14, anchor="middle"))
+    parts += baseline(height, x_unit)
+    return chart(name, height, parts, class_="columns")
 
 
 def _columns(values: Sequence[float], left: float, width: float, pixels: float, height: int) -> Iterable[Markup]:
@@ -146,83 +138,11 @@ def _columns(values: Sequence[float], left: float, width: float, pixels: float, 
             yield element("rect", x=f"{left:.3f}%", y=y, width=f"{width:.3f}%", height=tall, class_=f"series-{series}")
 
 
-class Axes(NamedTuple):
-    """From numbers to places: the range of each axis, and the height in pixels."""
-
-    first: float
-    last: float
-    low: float
-    high: float
-    height: int
-
-    def across(self, x: float) -> float:
-        """Percent from the left."""
-        return 100 * (x - self.first) / ((self.last - self.first) or 1.0)
-
-    def down(self, y: float) -> float:
-        """Pixels from the top."""
-        return self.height * (self.high - y) / (self.high - self.low)
-
-
-def curve(
-    line: Sequence[Point],
-    dots: Sequence[Point] = (),
-    *,
-    x_unit: str,
-    y_unit: str,
-    name: str,
-    height: int = 240,
-    from_zero: bool = False,
-    level: Point | None = None,
-    mark: Point | None = None,
-    whole: bool = True,
-) -> Markup:
-    """A line of at least one point, dots on the same axes, and a dashed `level` with its tooltip as its label.
-
-    `mark` is a level across: a dashed line at its x. Without `whole` there are ticks between whole numbers of x.
-    """
-    values = [point.y for point in (*line, *dots, *([level] if level else []))]
-    y_ticks = nice_ticks(0 if from_zero else min(values), max(values), most=6)
-    steps = [point.x for point in (*line, *dots)]
-    axes = Axes(min(steps), max(steps), y_ticks[0], y_ticks[-1], height)
-    parts = list(_horizontal_grid(y_ticks, height, y_unit))
-    if level is not None:
-        y = axes.down(level.y)
-        parts.append(element("line", x1=0, x2="100%", y1=y, y2=y, class_="level"))
-        parts.append(_text(level.tooltip, x="100%", y=y - 8, anchor="end", class_="unit"))
-    if mark is not None:
-        x = f"{axes.across(mark.x):.3f}%"
-        parts.append(element("line", x1=x, x2=x, y1=0, y2=height, class_="level"))
-        parts.append(_text(mark.tooltip, x=x, y=-8, anchor="middle", class_="unit"))
-    parts += _line(line, axes)
-    for point in dots:
-        title = element("title", point.tooltip)
-        x = f"{axes.across(point.x):.3f}%"
-        parts.append(element("circle", title, cx=x, cy=axes.down(point.y), r=4.5, class_="dot-1"))
-    for tick in nice_ticks(axes.first, axes.last, most=6, whole=whole):
-        if axes.first <= tick <= axes.last:
-            parts.append(_text(_tick(tick), x=f"{axes.across(tick):.3f}%", y=height + 14, anchor="middle"))
-    parts += _floor(height, x_unit)
-    return _svg(name, height, parts, class_="curve")
-
-
-def _line(points: Sequence[Point], axes: Axes) -> Iterable[Markup]:
-    """The line, stretched to the width that there is, and the strips that say its values."""
-    path = " ".join(f"{axes.across(point.x):.3f},{axes.down(point.y):.2f}" for point in points)
-    drawn = element("polyline", points=path, class_="line-0", vector_effect="non-scaling-stroke")
-    box = f"0 0 100 {axes.height}"
-    yield element("svg", drawn, viewBox=box, preserveAspectRatio="none", width="100%", height=axes.height)
-    width = 100 / len(points)
-    for point in points:
-        left = min(max(axes.across(point.x) - width / 2, 0), 100 - width)
-        yield _hover(left, width, axes.height, point.tooltip)
-
-
-def _floor(height: int, unit: str) -> Iterable[Markup]:
+def baseline(height: int, unit: str) -> Iterable[Markup]:
     """The horizontal axis and what it counts."""
     yield element("line", x1=0, x2="100%", y1=height, y2=height, class_="axis")
     if unit:
-        yield _text(unit, x="50%", y=height + 32, anchor="middle", class_="unit")
+        yield text(unit, x="50%", y=height + 32, anchor="middle", class_="unit")
 
 
 def nice_ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[float]:
@@ -247,19 +167,21 @@ def _vertical_grid(ticks: Sequence[float], end: float, height: float, unit: str)
     for tick in ticks:
         x = _percent(tick, end)
         yield element("line", x1=x, x2=x, y1=0, y2=height, class_="axis" if tick == 0 else "grid")
-        yield _text(_tick(tick), x=x, y=height + 13, anchor="middle")
-    yield _text(unit, x="50%", y=height + 31, anchor="middle", class_="unit")
+        yield text(tick_label(tick), x=x, y=height + 13, anchor="middle")
+    yield text(unit, x="50%", y=height + 31, anchor="middle", class_="unit")
 
 
-def _horizontal_grid(ticks: Sequence[float], height: float, unit: str) -> Iterable[Markup]:
-    yield _text(unit, x=-40, y=-16, anchor="start", class_="unit")
+def horizontal_grid(ticks: Sequence[float], height: float, unit: str) -> Iterable[Markup]:
+    """A line at every tick with its number, and what they count."""
+    yield text(unit, x=-40, y=-16, anchor="start", class_="unit")
     for tick in ticks:
         y = height * (ticks[-1] - tick) / (ticks[-1] - ticks[0])
         yield element("line", x1=0, x2="100%", y1=y, y2=y, class_="grid")
-        yield _text(_tick(tick), x=-LABEL_PIXELS, y=y, anchor="end")
+        yield text(tick_label(tick), x=-LABEL_PIXELS, y=y, anchor="end")
 
 
-def _svg(name: str, height: float, parts: Iterable[Markup], *, class_: str) -> Markup:
+def chart(name: str, height: float, parts: Iterable[Markup], *, class_: str) -> Markup:
+    """The area of a plot with its parts; `name` is for who cannot see it."""
     content = Markup("").join(parts)
     return element("svg", content, role="img", aria_label=name, class_=class_, width="100%", height=height)
 
@@ -268,13 +190,14 @@ def _rect(x: Any, y: float, width: str, height: float, class_: str, tooltip: str
     return element("rect", element("title", tooltip), x=x, y=y, width=width, height=height, class_=class_)
 
 
-def _hover(left: float, width: float, height: float, tooltip: str, *marks: Markup) -> Markup:
+def hover(left: float, width: float, height: float, tooltip: str, *marks: Markup) -> Markup:
     """A strip over the whole height that says what stands there: small marks are hard to hit."""
     strip = element("rect", x=f"{left:.3f}%", y=0, width=f"{width:.3f}%", height=height, class_="strip")
     return element("g", Markup("").join((element("title", tooltip), strip, *marks)), class_="hover")
 
 
-def _text(content: str, *, x: Any, y: float, anchor: str | None = None, **attributes: Any) -> Markup:
+def text(content: str, *, x: Any, y: float, anchor: str | None = None, **attributes: Any) -> Markup:
+    """A line of text around the height `y`."""
     # 0.32 em puts the middle of digits at y; the attribute that says so is not understood everywhere.
     return element("text", content, x=x, y=y, dy="0.32em", text_anchor=anchor, **attributes)
 
@@ -283,7 +206,8 @@ def _percent(value: float, whole: float) -> str:
     return f"{100 * value / whole:.3f}%"
 
 
-def _tick(value: float) -> str:
+def tick_label(value: float) -> str:
+    """A number beside an axis."""
     if abs(value) >= 1_000_000:
         return f"{value / 1_000_000:,g}M"
     return f"{value:,.0f}" if value == round(value) else f"{value:.6g}"

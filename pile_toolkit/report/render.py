@@ -19,7 +19,7 @@ from pile_toolkit.core.files import hash_file, write_bytes
 from pile_toolkit.core.lease import holding_root
 from pile_toolkit.core.manifest import MANIFEST, StageKey, describe, publish, withdraw
 from pile_toolkit.core.stages import StageResult, finished
-from pile_toolkit.report import figures
+from pile_toolkit.report import figures, run_charts
 from pile_toolkit.report.current import current_statistics
 from pile_toolkit.report.finished import finished_stages
 from pile_toolkit.report.gather import STATISTICS_PAGE, gather
@@ -101,6 +101,7 @@ def page(report: data.Report) -> str:
         "mean": lambda total, count: f"{round(total / count):,}" if count else "–",
         "duration": duration,
         "excerpt": excerpt,
+        "loss": lambda value: "–" if value is None else f"{value:.4f}",
         "token": token,
         "pretty": lambda value: msgspec.json.format(msgspec.json.encode(value), indent=1).decode(),
     }
@@ -114,6 +115,7 @@ def page(report: data.Report) -> str:
         stages=stages,
         headline=headline(report),
         figures=figures,
+        run_charts=run_charts,
         statistics=key_figures(report.statistics.groups) if report.statistics is not None else None,
     )
 

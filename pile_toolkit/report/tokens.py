@@ -1,32 +1,25 @@
-"""Tokenizer, shards and runs in, what the report says of them out: vocabulary, tokens per component, loss curves."""
+"""Tokenizer and shards in, what the report says of them out: vocabulary, tokens per component."""
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pile_toolkit.core.plan import SPLITS
-from pile_toolkit.core.stages import StageResult
 from pile_toolkit.report import data
-from pile_toolkit.report.finished import counts_of, elapsed_s
+from pile_toolkit.report.finished import counts_of
 from shards.stage import ShardsResult
 from shards.stats import shard_stats
 from tokenizer.encoder import Encoder
 from tokenizer.layout import byte_characters
 from tokenizer.stage import TOKENIZER_FILE, TokenizerResult
-from trainer.metrics import METRICS, median_tokens_per_s, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from pile_toolkit.report.finished import Finished
 
 LONGEST_TOKENS = 24
-# More points than a curve on a screen has pixels for are averaged.
-CURVE_POINTS = 300
 
 
 def vocabulary(stage: Finished) -> data.Vocabulary:
@@ -89,52 +82,3 @@ def shards(stage: Finished) -> data.Shards:
             if split in result.splits
         ],
     )
-
-
-class RunCounts(StageResult, frozen=True, kw_only=True):
-    """What the manifest of a run counts."""
-
-    recipe: str
-    parameters: int
-    steps: int
-    tokens: int
-    first_loss: float
-    last_loss: float
-    validation_loss: float | None
-    validation_bits_per_byte: float | None
-
-
-def run(stage: Finished) -> data.Run:
-    """One finished training with its curves."""
-    rows = read_rows(stage.folder / METRICS)
-    recipe = stage.folder / "recipe.toml"
-    counts = msgspec.structs.asdict(counts_of(RunCounts, stage))
-    return data.Run(
-        name=stage.folder.name,
-        recipe_toml=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
-        tokens_per_s=median_tokens_per_s(stage.folder),
-        elapsed_s=elapsed_s(stage),
-        losses=list(_losses([row for row in rows if "loss" in row])),
-        validations=list(_validations(rows)),
-        **{name: value for name, value in counts.items() if name not in ("folder", "up_to_date")},
-    )
-
-
-def _losses(rows: list[dict[str, Any]]) -> Iterator[data.LossPoint]:
-    at_once = -(-len(rows) // CURVE_POINTS)
-    for start in range(0, len(rows), at_once or 1):
-        some = rows[start : start + at_once]
-        yield data.LossPoint(
-            first_step=some[0]["step"],
-            last_step=some[-1]["step"],
-            loss=statistics.fmean(row["loss"] for row in some) if len(some) > 1 else some[0]["loss"],
-            learning_rate=some[-1]["learning_rate"],
-        )
-
-
-def _validations(rows: Iterable[dict[str, Any]]) -> Iterator[data.ValidationPoint]:
-    for row in rows:
-        if "validation_loss" in row:
-            yield data.ValidationPoint(
-                step=row["step"], loss=row["validation_loss"], bits_per_byte=row.get("validation_bits_per_byte")
-            )

@@ -55,8 +55,8 @@ SIGNATURES = {
         "(recipe='debug', *, root, steps=None, name=None, mix=None, overrides=None, new_phase=False, cache_dir=None, "
         "take_over=False, reporter)"
     ),
-    "load_model": "(path)",
-    "export": "(checkpoint, target, *, to='hf', tokenizer=None)",
+    "load_model": "(path, *, recipe=None)",
+    "export": "(checkpoint, target, *, to='hf', tokenizer=None, recipe=None)",
     "plan": "(config, *, overrides=None, jobs=1, calibrate='never', reporter)",
     "verify": "(root, *, repair=False, jobs=None, reporter)",
     "stats": (

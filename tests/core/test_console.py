@@ -61,6 +61,16 @@ def test_lines_go_to_stderr_with_their_time(capsys, monkeypatch):
     ]
 
 
+def test_what_would_make_a_line_too_long_stands_below_it(capsys, monkeypatch):
+    monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
+    with Lines().progress("train", total=100, unit="steps") as advance:
+        advance(1, note="x" * 65)
+        advance(1, note="x" * 66)
+    (fits, cut, below) = capsys.readouterr().err.splitlines()
+    assert (len(fits), fits[-66:]) == (100, " " + "x" * 65)
+    assert (cut.split("] ", 1)[1], below) == ("train: 2 of 100 steps", "  " + "x" * 66)
+
+
 def test_short_tasks_print_no_line(capsys):
     with Lines().progress("read", total=3, unit="files") as advance:
         advance(3)
@@ -83,11 +93,12 @@ def test_a_terminal_gets_bars(monkeypatch, capsys):
         assert isinstance(bars, Bars)
         bars.say("hello [red]")
         with bars.progress("read", total=4096, unit="bytes") as advance:
-            advance(4096)
+            advance(4096, note="so far so [good]")
         terminal.flush()
         shown = _all_of(screen)
     assert "hello [red]" in shown
     assert "4.00 KiB of 4.00 KiB" in shown
+    assert "\n  so far so [good]" in shown
     assert capsys.readouterr().out == ""
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import zstandard
 
 from pile_toolkit.chain.stages import write_shards
@@ -18,7 +19,7 @@ from pipelines.build import build
 from pipelines.dedup import dedup
 from pipelines.download import download
 from tokenizer.stage import train_on_plan
-from trainer.metrics import METRICS, MetricsLog, StepMetrics, ValidationMetrics
+from trainer.metrics import METRICS, ComponentLoss, EpochMetrics, MetricsLog, StepMetrics, ValidationMetrics
 
 # Each would set this mark in a browser if a page let it run.
 MARK = "data-ran"
@@ -101,17 +102,49 @@ def run_stages(source: Path, root: Path, *, method: Any, vocab_size: int) -> Non
     write_shards(root)
 
 
+class Shares:
+    """A known utilisation."""
+
+    def shares(self, tokens_per_s: float) -> tuple[float, float]:
+        return 0.3, 0.4
+
+
+def validation(step: int) -> ValidationMetrics:
+    """Invented losses after a step; one component has the name of markup, one no known bytes."""
+    components = {
+        "arxiv": ComponentLoss(loss=3.0 - step / 1000, tokens=500, bits_per_byte=1.25),
+        IMAGE: ComponentLoss(loss=1.5, tokens=140),
+    }
+    return ValidationMetrics(
+        step=step,
+        validation_loss=2.25 if step % 2 == 0 else 2.5,
+        validation_tokens=640,
+        validation_bits_per_byte=1.5,
+        components=components,
+        mixture_loss=2.75,
+        mixture_bits_per_byte=1.75,
+        mixture_share=0.875,
+    )
+
+
 def write_run(root: Path, name: str, *, steps: int) -> list[float]:
-    """A finished run in the documented format, its losses invented; returns them."""
+    """A finished run in the documented format, its losses invented; returns them.
+
+    In fp16, every 40th step an overflow; two epochs, validations half way and at the end.
+    """
     started_at, folder = time.time(), root / "runs" / name
     folder.mkdir(parents=True)
     (folder / "recipe.toml").write_text(f"# {SCRIPT}\n[train]\nsteps = {steps}\n")
     losses = [6.0 / (1 + step / 50) + (step * 7919 % 13) / 100 for step in range(steps)]
     log = MetricsLog(folder, step=0)
     for step, loss in enumerate(losses, start=1):
-        log.write(StepMetrics(step=step, loss=loss, learning_rate=1e-3 / step, grad_norm=1.0, tokens=step * 64))
-        log.write_timing(step, tokens=64)
-    log.write(ValidationMetrics(step=steps, validation_loss=2.25, validation_tokens=640, validation_bits_per_byte=1.5))
+        norm, scale = (float("nan") if step % 40 == 0 else 1.0 + step / 100), 2.0 ** (12 - step // 40)
+        row = StepMetrics(step=step, loss=loss, learning_rate=1e-3 / step, grad_norm=norm, tokens=step * 64)
+        log.write(msgspec.structs.replace(row, loss_scale=scale, skipped=step % 40 == 0))
+        log.write_timing(step, tokens=64, steps=steps, work=Shares(), memory_bytes=(step + 1) << 20)
+        if step % (steps // 2) == 0:
+            log.write(EpochMetrics(step=step, epochs_finished=step // (steps // 2)))
+            log.write(validation(step))
     log.close()
     counts = {
         "recipe": f"{SCRIPT}.toml",

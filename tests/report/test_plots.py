@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pile_toolkit.report.figures import power_of_two
-from pile_toolkit.report.plots import Bar, Bin, Point, bars, curve, element, histogram, log_histogram, nice_ticks
+from pile_toolkit.report.plots import Bar, Bin, bars, element, histogram, log_histogram, nice_ticks
 
 numbers = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
 HOSTILE = "</text></svg><script>alert(1)</script>\"'&"
@@ -84,31 +84,6 @@ def test_columns_on_powers_of_ten_are_as_tall_as_their_logarithms():
     assert (ticks["100"], ticks["1"]) == (0, pytest.approx(100 - float(one.get("height", 0)), abs=0.01))
 
 
-def test_a_mark_stands_at_its_place_and_ticks_may_lie_between_whole_numbers():
-    points = [Point(0, 0, "a"), Point(1, 1, "b")]
-    drawn = curve(points, x_unit="x", y_unit="y", name="x", mark=Point(0.25, 0, "here"), whole=False)
-    texts = {text.text: text.get("x") for text in parse(drawn).iter("text")}
-    assert (texts["here"], texts["0.4"]) == ("25.000%", "40.000%")
-    assert [line.get("x1") for line in parse(drawn).iter("line") if line.get("class") == "level"] == ["25.000%"]
-
-
-def test_a_curve_goes_through_its_points():
-    points = [Point(1, 4.0, "a"), Point(2, 2.0, "b"), Point(3, 3.0, "c")]
-    svg = parse(curve(points, [Point(3, 2.0, "dot")], x_unit="step", y_unit="loss", name="x", height=100))
-    line = svg.find(".//polyline")
-    assert line is not None
-    assert line.get("points") == "0.000,0.00 50.000,100.00 100.000,50.00"
-    dot = svg.find("circle")
-    assert dot is not None
-    assert (percent(dot.get("cx")), float(dot.get("cy", -1))) == (100, 100)
-
-
-def test_a_curve_of_one_point_and_of_equal_values_is_drawn():
-    for values in ([5.0], [5.0, 5.0], [0.0]):
-        points = [Point(step, value, "p") for step, value in enumerate(values)]
-        assert "NaN" not in curve(points, x_unit="step", y_unit="loss", name="x")
-
-
 def test_charts_of_nothing_are_drawn():
     assert parse(bars([], unit="%", name="x")) is not None
     assert parse(histogram([], x_unit="x", y_unit="y", name="x")) is not None
@@ -121,7 +96,6 @@ def test_no_text_becomes_markup():
         bars([Bar(HOSTILE, (1.0,), (HOSTILE,), HOSTILE)], unit=HOSTILE, name=HOSTILE),
         histogram([Bin((1.0,), HOSTILE, HOSTILE)], x_unit=HOSTILE, y_unit=HOSTILE, name=HOSTILE),
         log_histogram([Bin((1.0,), HOSTILE, HOSTILE)], x_unit=HOSTILE, y_unit=HOSTILE, name=HOSTILE),
-        curve([Point(0, 1, HOSTILE)], [Point(0, 1, HOSTILE)], x_unit=HOSTILE, y_unit=HOSTILE, name=HOSTILE),
     ]
     for chart in charts:
         assert "<script" not in chart

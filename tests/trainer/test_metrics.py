@@ -84,3 +84,9 @@ def test_the_hash_of_the_rows_so_far_is_found_again_in_a_longer_log(tmp_path):
     log.close()
     assert [metrics_hash(tmp_path, step=step) for step in (1, 2, 3)] == hashes
     assert len(set(hashes)) == last_step(tmp_path) == 3
+
+
+def test_a_step_is_one_short_line_for_people():
+    assert row(3, 7.25).line() == "loss 7.2500, grad norm 1"
+    overflow = StepMetrics(step=3, loss=7.25, learning_rate=0.1, grad_norm=float("nan"), tokens=30, skipped=True)
+    assert overflow.line() == "loss 7.2500, overflow, skipped"

@@ -94,7 +94,7 @@ def test_a_timing_is_one_line_for_people():
         memory_bytes=12 << 30,
         eta_s=7384.0,
     )
-    assert timing.line() == "12,346 tokens/s, MFU 41.2% (hardware 55.0%), 12.00 GiB, 2:03:04 left"
+    assert timing.line() == "12,346 tokens/s, MFU 41.2%, HFU 55.0%, 12.00 GiB, 2:03:04 left"
     assert StepTiming(step=1, elapsed_s=1.0, tokens_per_s=10.0).line() == "10 tokens/s"
 
 
