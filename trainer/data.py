@@ -7,6 +7,7 @@ next micro_batch x ranks samples, of which each rank takes its consecutive part.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
     from shards.index import SampleIndex
     from shards.phased import PhasedSamples
     from shards.phases import Phase, Phases
-    from trainer.config import DataConfig
+    from trainer.config import AttentionConfig, DataConfig
     from trainer.mixture import Components
+
+
+# How many documents show whether they end as the recipe says.
+LOOKED_AT = 100
 
 
 class Samples(Protocol):
@@ -221,6 +226,28 @@ def offered_phase(prefix: Path, config: DataConfig, *, steps: int) -> Phase:
         seed=config.seed,
         order=config.order,
     )
+
+
+def refuse_other_end(prefix: Path, config: AttentionConfig) -> None:
+    """Raises UsageError where documents are to be kept apart by an id that none of the first ends with.
+
+    Which id ends a text depends on the tokenizer, and a wrong one would keep nothing apart without a word.
+    """
+    from shards.dataset import TokenDataset
+
+    if not config.reset_at_eod:
+        return
+    dataset = TokenDataset(prefix)
+    # A document may be several sequences, of which the last has its end.
+    last = [stop - 1 for start, stop in itertools.pairwise(dataset.doc_idx[:LOOKED_AT].tolist()) if stop > start]
+    ends = {int(dataset[number][-1]) for number in last if dataset.sizes[number]}
+    if ends and config.eod_id not in ends:
+        found = f"end with {ends.pop():,}" if len(ends) == 1 else f"end with {len(ends)} ids, none of them that"
+        raise UsageError(
+            f"attention.reset_at_eod keeps documents apart at attention.eod_id {config.eod_id:,}, those of {prefix} "
+            f"{found}",
+            hint="attention.eod_id = the id of the tokenizer's <|endoftext|>",
+        )
 
 
 def open_training_samples(

@@ -28,7 +28,7 @@ from trainer.checkpoint import (
 )
 from trainer.checkpoint_writer import CheckpointWriter
 from trainer.config import resolved
-from trainer.data import BatchPlan, offered_phase, open_phases
+from trainer.data import BatchPlan, offered_phase, open_phases, refuse_other_end
 from trainer.distributed import World, choose_device, deterministic_algorithms, join_world
 from trainer.loss_scale import first_scale
 from trainer.metrics import (
@@ -107,6 +107,7 @@ def train(
     device = choose_device(recipe.train.device)
     with join_world(device) as world, deterministic_algorithms(device), _first_rank_holds(run, world):
         world.first_says(lambda: refuse_missing(recipe))
+        world.first_says(lambda: refuse_other_end(shards / "train", recipe.attention))
         if not resume:
             _discard(run, world)
         offered = world.first_says(lambda: offered_phase(shards / "train", recipe.data, steps=recipe.train.steps))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 # Labels of marks begin this far, in percent, from the left: what the axis counts stands there.
-LABELS_FROM = 16
+LABELS_FROM = 28
 WIDTH, MARGIN = 760, 56
 # The colours of the page's style sheet, of a chart that is a file of its own.
 COLOURS = """

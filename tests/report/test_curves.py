@@ -78,15 +78,15 @@ def test_strips_lie_side_by_side_around_their_points(places):
 
 
 def test_marks_stand_at_their_place_and_ticks_may_lie_between_whole_numbers():
-    points, marks = [Point(0, 0, "a"), Point(1, 1, "b")], [Point(0.25, 0, "here"), Point(0.05, 0, "in the corner")]
+    points, marks = [Point(0, 0, "a"), Point(1, 1, "b")], [Point(0.75, 0, "here"), Point(0.05, 0, "in the corner")]
     svg = drawn(line=points, marks=marks, whole=False)
     texts = {text.text: text.get("x") for text in svg.iter("text")}
-    assert (texts["here"], texts["0.4"]) == ("25.000%", "40.000%")
+    assert (texts["here"], texts["0.4"]) == ("75.000%", "40.000%")
     # Its name would stand on that of the axis; pointed at, the line says it.
     assert "in the corner" not in texts
     dashed = [line for line in svg.iter("line") if line.get("class") == "level"]
     assert [(line.get("x1"), line.findtext("title")) for line in dashed] == [
-        ("25.000%", "here"),
+        ("75.000%", "here"),
         ("5.000%", "in the corner"),
     ]
 

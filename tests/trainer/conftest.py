@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from shards.provenance import write_provenance
+from tests.trainer.phase_roots import ENTRIES, STATELESS, write_shards
 from trainer.config import Recipe, load_recipe
+from trainer.train import train
 
 VOCAB_SIZE = 300
 WORKER = Path(__file__).with_name("train_worker.py")
@@ -152,3 +154,42 @@ def train_processes(token_shards: Path):
         if process.poll() is None:
             process.kill()
             process.communicate()
+
+
+@pytest.fixture
+def make_root(tmp_path):
+    """Makes `name/` with shards and a mix of other weights, and returns it."""
+
+    def make(name: str) -> Path:
+        for folder, entries in ENTRIES.items():
+            write_shards(tmp_path / name / folder, entries)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def root(make_root) -> Path:
+    return make_root("root")
+
+
+@pytest.fixture
+def go_on(tiny_recipe):
+    """Trains runs/x of a root on some of its weights; with `until` it is ended once that step is done."""
+
+    def call(root: Path, weights: str, *, until: int | None = None, overrides: dict | None = None, **options) -> str:
+        said: list[str] = []
+
+        def ended(metrics) -> None:
+            if metrics.step == until:
+                raise KeyboardInterrupt
+
+        recipe = tiny_recipe(STATELESS | (overrides or {}))
+        options = {"vocab_size": VOCAB_SIZE, "on_step": ended, "say": said.append, **options}
+        try:
+            train(recipe, shards=root / weights, run=root / "runs" / "x", **options)
+        except KeyboardInterrupt:
+            assert until is not None
+        return "\n".join(said)
+
+    return call

@@ -81,12 +81,12 @@ class Proof(NamedTuple):
         return abs(ours - theirs) / theirs
 
 
-def make_shards(source: Path, root: Path, tokenizer: Path) -> int:
+def make_shards(source: Path, root: Path, tokenizer: Path, *, test_share: float = 0.001) -> int:
     """Token shards of a folder of documents, 2% of them held out, by the chain's own stages; returns the vocabulary."""
     slugs = [path.name.removesuffix(".jsonl.zst") for path in sorted(source.glob("*.jsonl.zst"))]
     download(root, components=slugs, source=str(source))
     dedup(root, method="exact")
-    build(root, val_share=0.02, test_share=0.001, write_corpus=False)
+    build(root, val_share=0.02, test_share=test_share, write_corpus=False)
     write_shards(root, tokenizer=tokenizer)
     manifest = read_manifest(root / "shards")
     assert manifest is not None

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pile_toolkit.core.errors import CorruptData, UsageError
 from shards.phases import data_identity
 from shards.provenance import write_provenance
-from trainer.config import DataConfig
+from tests.trainer.conftest import write_tokens
+from trainer.config import AttentionConfig, DataConfig
 from trainer.data import (
     BatchPlan,
     SampleDataset,
@@ -25,7 +26,9 @@ from trainer.data import (
     open_held_out,
     open_training_samples,
     read_tokens,
+    refuse_other_end,
 )
+from trainer.train import train
 
 CONFIG = DataConfig(sequence_length=16, global_batch=8, micro_batch=2)
 PLAN = BatchPlan(global_batch=8, micro_batch=2, rank=1, ranks=2)
@@ -192,3 +195,23 @@ def test_bytes_per_token_come_from_the_provenance_of_the_shards(token_shards, tm
 def test_other_shards_have_another_identity(token_shards):
     assert data_identity(token_shards / "train") == data_identity(token_shards / "train")
     assert data_identity(token_shards / "train") != data_identity(token_shards / "val")
+
+
+def test_documents_that_do_not_end_as_the_recipe_says_are_named_with_both_ids(token_shards, tmp_path):
+    apart = AttentionConfig(reset_at_eod=True, eod_id=0)
+    refuse_other_end(token_shards / "train", apart)
+    with pytest.raises(UsageError, match=r"at attention\.eod_id 7, those of .*train end with 0\n") as error:
+        refuse_other_end(token_shards / "train", AttentionConfig(reset_at_eod=True, eod_id=7))
+    assert "<|endoftext|>" in error.value.hint
+    refuse_other_end(token_shards / "train", AttentionConfig(reset_at_eod=False, eod_id=7))
+    # Text that was cut into documents without ends, and some that are empty.
+    write_tokens(tmp_path / "train", [np.array(ids, int) for ids in ([1, 2], [], [3], [5, 0, 4])])
+    with pytest.raises(UsageError, match="end with 3 ids, none of them that"):
+        refuse_other_end(tmp_path / "train", apart)
+
+
+def test_a_training_whose_documents_end_otherwise_is_refused(token_shards, tiny_recipe, tmp_path):
+    recipe = tiny_recipe({"attention.reset_at_eod": True, "attention.eod_id": 7})
+    with pytest.raises(UsageError, match=r"those of .* end with 0"):
+        train(recipe, shards=token_shards, run=tmp_path / "run", vocab_size=300)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -1,4 +1,4 @@
-"""New weights come into a run that is under way: what it reads, records, repeats after a kill, and refuses."""
+"""New weights come into a run that is under way: what it reads, records, and repeats after a kill."""
 
 from __future__ import annotations
 
@@ -9,131 +9,29 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-import msgspec
-import numpy as np
 import pytest
 import torch
 
-from pile_toolkit.core.errors import CorruptData, UsageError
 from shards.exposures import exposures
-from shards.format import data_path, index_path, write_index
-from shards.phased import PhasedSamples
-from shards.phases import PHASES, Phases, phase_of, read_phases, write_phases
-from shards.provenance import provenance_path, write_provenance
-from tests.shards.twin import twin_samples
+from shards.phases import PHASES, read_phases, write_phases
+from tests.trainer.phase_roots import (
+    BATCH,
+    DOCUMENTS,
+    ENTRIES,
+    LENGTH,
+    STATELESS,
+    STEPS,
+    VOCAB_SIZE,
+    expected_samples,
+    files_of,
+    write_shards,
+)
 from trainer.checkpoint import find_checkpoints, read_checkpoint
 from trainer.config import resolved
 from trainer.data import BatchPlan, SampleDataset, batch_loader, open_phases
 from trainer.metrics import METRICS, read_rows
 from trainer.model import GPTNeoX, initialize
 from trainer.optim import build_optimizer, learning_rate
-from trainer.train import train
-
-VOCAB_SIZE = 300
-LENGTH, BATCH, STEPS = 16, 8, 10
-STATELESS = {
-    "data.order": "stateless",
-    "train.steps": STEPS,
-    "checkpoint.interval": 2,
-    "checkpoint.keep_last": 10,
-    "validation.interval": 3,
-}
-# Some documents twice or more; number 7 only in the later weights, number 3 only in the first.
-ENTRIES = {"shards": [4, 0, 3, 2, 1, 0, 5, 6, 8, 9], "mixes/more": [9, 7, 7, 2, 0, 7, 1, 8, 4, 6, 5, 7]}
-
-
-def written_documents() -> list[list[int]]:
-    random = np.random.default_rng(3)
-    return [random.integers(1, VOCAB_SIZE, size).tolist() for size in (40, 7, 90, 30, 5, 61, 12, 33, 80, 25)]
-
-
-DOCUMENTS = written_documents()
-
-
-def sequences(weights: str) -> list[list[int]]:
-    return [DOCUMENTS[entry] for entry in ENTRIES[weights]]
-
-
-def write_shards(folder: Path, entries: list[int]) -> None:
-    """Train and val shards over the documents, with the provenance of each entry."""
-    folder.mkdir(parents=True)
-    starts = [2 * sum(map(len, DOCUMENTS[:number])) for number in range(len(DOCUMENTS))]
-    # Held-out shards differ as well, so that one sees which are used.
-    for split, numbers in (("train", entries), ("val", entries[:3])):
-        prefix = folder / split
-        data_path(prefix).write_bytes(b"".join(np.array(ids, "<u2").tobytes() for ids in DOCUMENTS))
-        write_index(
-            index_path(prefix),
-            dtype="u2",
-            sizes=[len(DOCUMENTS[number]) for number in numbers],
-            pointers=[starts[number] for number in numbers],
-            doc_idx=range(len(numbers) + 1),
-        )
-        write_provenance(
-            provenance_path(prefix),
-            component=[0] * len(numbers),
-            file=[0] * len(numbers),
-            line=[number + 1 for number in numbers],
-            copy=[numbers[:place].count(number) for place, number in enumerate(numbers)],
-            bytes=[100] * len(numbers),
-            components=["arxiv"],
-            files={"arxiv": ["a"]},
-        )
-
-
-@pytest.fixture
-def make_root(tmp_path):
-    """Makes `name/` with shards and a mix of other weights, and returns it."""
-
-    def make(name: str) -> Path:
-        for folder, entries in ENTRIES.items():
-            write_shards(tmp_path / name / folder, entries)
-        return tmp_path / name
-
-    return make
-
-
-@pytest.fixture
-def root(make_root) -> Path:
-    return make_root("root")
-
-
-@pytest.fixture
-def go_on(tiny_recipe):
-    """Trains runs/x of a root on some of its weights; with `until` it is ended once that step is done."""
-
-    def call(root: Path, weights: str, *, until: int | None = None, overrides: dict | None = None, **options) -> str:
-        said: list[str] = []
-
-        def ended(metrics) -> None:
-            if metrics.step == until:
-                raise KeyboardInterrupt
-
-        recipe = tiny_recipe(STATELESS | (overrides or {}))
-        options = {"vocab_size": VOCAB_SIZE, "on_step": ended, "say": said.append, **options}
-        try:
-            train(recipe, shards=root / weights, run=root / "runs" / "x", **options)
-        except KeyboardInterrupt:
-            assert until is not None
-        return "\n".join(said)
-
-    return call
-
-
-def files_of(run: Path) -> dict[str, bytes]:
-    """All that depends on the training alone."""
-    paths = [path for path in run.rglob("*") if path.is_file() and not path.name.startswith("timings")]
-    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
-
-
-def expected_samples(phases, samples: int) -> list[tuple[str, list[tuple[int, int]]]]:
-    """(weights, (sequence, offset) of each id) of every sample of a run, phase by phase, in plain Python."""
-    found = []
-    for phase, end in zip(phases, [*(phase.first_sample for phase in phases[1:]), samples], strict=True):
-        weights = next(name for name in ENTRIES if f"/{name}/" in phase.prefix)
-        request = {"key": phase.index, "seed": phase.seed, "samples": end - phase.first_sample}
-        found += [(weights, ids) for ids in twin_samples(sequences(weights), LENGTH, **request)]
-    return found
 
 
 def test_a_run_of_two_phases_trains_on_the_batches_of_one_after_those_of_the_other(root, go_on, tiny_recipe):
@@ -239,40 +137,6 @@ def test_a_finished_run_of_two_phases_started_again_touches_nothing(root, go_on)
         assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_other_shards_are_refused_unless_a_phase_is_asked_for(root, go_on):
-    go_on(root, "shards", until=5)
-    before = files_of(root / "runs" / "x")
-    with pytest.raises(UsageError, match=r"shards/train \(content \w+\) from sample 0 on, it cannot be") as error:
-        go_on(root, "mixes/more")
-    assert "mixes/more/train" in error.value.message
-    assert error.value.hint.startswith("--new-phase reads them from the newest checkpoint on")
-    assert files_of(root / "runs" / "x") == before
-
-
-@pytest.mark.parametrize("order", ["neox", "megatron"])
-def test_an_order_that_depends_on_the_whole_run_has_no_phases(root, go_on, order):
-    go_on(root, "shards", until=3, overrides={"data.order": order})
-    before = files_of(root / "runs" / "x")
-    for options in ({}, {"new_phase": True}):
-        with pytest.raises(UsageError, match=f"in the order {order} each sample depends on") as error:
-            go_on(root, "mixes/more", overrides={"data.order": order}, **options)
-        assert "data.order=stateless" in error.value.hint
-    assert files_of(root / "runs" / "x") == before
-
-
-def test_shards_of_an_earlier_phase_are_refused_with_and_without_the_option(root, go_on):
-    go_on(root, "shards", until=3)
-    go_on(root, "mixes/more", until=5, new_phase=True)
-    assert [phase.first_sample for phase in read_phases(root / "runs" / "x").phases] == [0, 16]
-    with pytest.raises(UsageError, match="from sample 16 on, it cannot be continued"):
-        go_on(root, "shards")
-    with pytest.raises(
-        UsageError, match=r"that was read from sample 0 of the run on: .* the same samples again"
-    ) as error:
-        go_on(root, "shards", new_phase=True)
-    assert "pile shards mix" in error.value.hint
-
-
 def test_a_phase_of_which_nothing_was_kept_is_given_up_for_another(root, go_on):
     run = root / "runs" / "x"
     go_on(root, "shards", until=5)
@@ -287,69 +151,6 @@ def test_a_phase_of_which_nothing_was_kept_is_given_up_for_another(root, go_on):
         shutil.copytree(root / folder, undivided / folder)
     go_on(undivided, "shards")
     assert files_of(run) == files_of(undivided / "runs" / "x")
-
-
-def test_where_a_phase_cannot_begin_it_says_why_and_nothing_changes(root, go_on):
-    run = root / "runs" / "x"
-    go_on(root, "shards", until=5)
-    cut = files_of(run)
-    with pytest.raises(UsageError, match=r"recipe\.data\.seed = 1234, it cannot be continued with 5"):
-        go_on(root, "mixes/more", new_phase=True, overrides={"data.seed": 5})
-    with pytest.raises(UsageError, match="tokenizer = , it cannot be continued with other"):
-        go_on(root, "mixes/more", new_phase=True, tokenizer_hash="other")
-    shutil.rmtree(root / "shards")
-    write_shards(root / "shards", ENTRIES["mixes/more"])
-    with pytest.raises(UsageError, match=r"was written again since .* read it from sample 0 on") as error:
-        go_on(root, "shards", new_phase=True)
-    assert "another name" in error.value.hint
-    assert files_of(run) == cut
-    shutil.rmtree(root / "shards")
-    write_shards(root / "shards", ENTRIES["shards"])
-    (newest,) = (run / "checkpoints" / "step-00000004").glob("*.safetensors")
-    newest.write_bytes(b"")
-    # Its samples after the last whole one were of the first shards, which the record could no longer say.
-    with pytest.raises(UsageError, match="step-00000004 is damaged, and has read samples after 16") as error:
-        go_on(root, "mixes/more", new_phase=True)
-    assert f"rm -r {newest.parent}" in error.value.hint
-    shutil.rmtree(newest.parent)
-    go_on(root, "mixes/more", until=3, new_phase=True)
-    assert read_phases(run).phases[1].first_sample == 16
-    for path in (run / "checkpoints").glob("step-*/*.safetensors"):
-        path.write_bytes(b"")
-    (run / PHASES).unlink()
-    go_on(root, "shards")
-    with pytest.raises(UsageError, match="has finished its 10 steps"):
-        go_on(root, "mixes/more", new_phase=True)
-    shutil.rmtree(run / "checkpoints" / "step-00000010")
-    for path in (run / "checkpoints").glob("step-*/*.safetensors"):
-        path.write_bytes(b"")
-    with pytest.raises(UsageError, match="no whole checkpoint of a step"):
-        go_on(root, "mixes/more", new_phase=True)
-    shutil.rmtree(run / "checkpoints")
-    with pytest.raises(UsageError, match="no whole checkpoint of a step") as error:
-        go_on(root, "mixes/more", new_phase=True)
-    assert f"rm -r {run} begins a run with these shards" in error.value.hint
-    shutil.rmtree(run)
-    with pytest.raises(UsageError, match="has not begun: no phase can follow"):
-        go_on(root, "mixes/more", new_phase=True)
-    assert not run.exists() or files_of(run) == {}
-
-
-def test_a_lost_record_is_written_anew_where_there_was_one_phase_only(root, go_on):
-    run = root / "runs" / "x"
-    go_on(root, "shards", until=5)
-    record = (run / PHASES).read_bytes()
-    (run / PHASES).unlink()
-    go_on(root, "shards", until=6)
-    assert (run / PHASES).read_bytes() == record
-    go_on(root, "mixes/more", new_phase=True)
-    (run / PHASES).unlink()
-    with pytest.raises(UsageError, match="was trained with phases = "):
-        go_on(root, "mixes/more")
-    (run / PHASES).write_bytes(b"{}")
-    with pytest.raises(CorruptData, match="not a record of phases") as error:
-        go_on(root, "mixes/more")
-    assert f"rm {run / PHASES}" in error.value.hint
 
 
 def test_a_fresh_start_forgets_the_phases(root, go_on):
@@ -421,12 +222,3 @@ def test_two_processes_go_on_with_a_phase_in_a_run_that_one_began_and_build_each
     assert len(list((tmp_path / "cache").glob("*.index"))) == 2
     checkpoint = read_checkpoint(together / "runs" / "x" / "checkpoints" / "step-00000010")
     assert len([file for file in checkpoint.files if "shard-00002" in file.path]) == 1
-
-
-def test_phases_of_several_lengths_are_no_order(root):
-    request = {"samples": 40, "seed": 1, "order": "stateless"}
-    first = phase_of(root / "shards/train", sequence_length=8, **request)
-    later = phase_of(root / "mixes/more/train", sequence_length=16, **request)
-    phases = Phases(phases=(first,)).followed_by(msgspec.structs.replace(later, first_sample=20))
-    with pytest.raises(UsageError, match=r"samples of one length, these have \[8, 16\]"):
-        PhasedSamples(phases, samples=80)
