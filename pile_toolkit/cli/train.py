@@ -24,7 +24,13 @@ from pile_toolkit.core.errors import UsageError
 @click.option("--steps", type=click.IntRange(min=1), help="Instead of the recipe's number of steps.")
 @click.option("--name", help="Folder under runs/.  [default: the recipe's name]")
 @click.option("--mix", help="Train on mixes/NAME instead of shards/.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a key of the recipe.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a key of the recipe: train.precision=bf16.",
+)
 @click.option(
     "--new-phase", is_flag=True, help="Go on with an existing run on other shards, from its newest checkpoint on."
 )
@@ -60,14 +66,20 @@ def train(
     Recipes that come with the package: debug, gpt-neox-20b, gpt-neox-20b-bf16, pythia-1.4b, pythia-12b, pythia-14m,
     pythia-160m, pythia-1b, pythia-2.8b, pythia-31m, pythia-410m, pythia-6.9b, pythia-70m.
 
+    It writes runs/NAME: checkpoints, metrics.jsonl, recipe.toml with all values. `pile report` draws its curves,
+    `pile export` makes a Hugging Face model of it. docs/training.md explains the keys of a recipe.
+
     \b
     pile train debug --steps 100
     pile train debug --set optimizer.learning_rate=1e-3 --name slow
+    pile train pythia-70m --set data.micro_batch=8        less memory, same losses
+    pile train pythia-70m --set checkpoint.interval=100   and killed, the same command continues
     torchrun --nproc-per-node 2 -m pile_toolkit train debug
 
+    New weights in the midst of a run, if its recipe says data.order = "stateless". End it once the checkpoint of
+    the step is there, and:
+
     \b
-    New weights in the midst of a run, if its recipe says data.order = "stateless". End it once the checkpoint of the
-    step is there, and:
     pile shards mix more-code --weights weights.toml
     pile train mine.toml --mix more-code --new-phase
     pile train mine.toml --mix more-code              once more, should it be cut off

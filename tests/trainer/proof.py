@@ -152,11 +152,10 @@ def loss_of(model: GPTNeoXForCausalLM, samples: Samples, numbers: Sequence[int])
 @torch.no_grad()
 def validation_loss(model: GPTNeoXForCausalLM, recipe: Recipe, shards: Path) -> float:
     """The mean over all held-out tokens: samples are of one length, and their number is one of whole batches."""
-    held_out, batch = (
-        open_held_out(shards / "val", recipe.data, batches=recipe.validation.batches),
-        recipe.data.global_batch,
-    )
+    batch = recipe.data.global_batch
+    held_out = open_held_out(shards / "val", recipe.data, batches=recipe.validation.batches)
     assert held_out is not None
+    assert held_out.count % batch == 0
     starts = range(0, held_out.count, batch)
     return sum(loss_of(model, held_out.samples, range(start, start + batch)).item() for start in starts) / len(starts)
 

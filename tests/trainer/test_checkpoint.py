@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 
 import pytest
 import torch
+import xxhash
 
 from pile_toolkit.core.errors import CorruptData, OutOfSpace, UsageError
 from trainer.checkpoint import (
@@ -115,6 +117,22 @@ def test_what_was_cut_off_in_writing_is_never_taken(tmp_path, world):
     remove_old(tmp_path, CheckpointConfig(keep_last=1), newest=3)
     # Step 5, like step 2, is what a removal that was cut off has left.
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_the_manifest_says_step_sample_configuration_and_the_hash_of_each_file(tmp_path, world):
+    save(tmp_path, world, 3)
+    manifest = json.loads((tmp_path / "step-00000003" / "manifest.json").read_text())
+    counts = manifest["counts"]
+    assert (counts["step"], counts["sample"], manifest["key"]["parameters"]) == (3, 24, {"a": 1})
+    weights = (tmp_path / "step-00000003").glob("*.safetensors")
+    hashes = {path.name: xxhash.xxh3_128_hexdigest(path.read_bytes()) for path in weights}
+    assert {file["path"]: file["hash"] for file in manifest["outputs"]} == hashes
+    # The same configuration has the same hash at another step, another has another.
+    found = [counts["training"]]
+    for training in ({"a": 1}, {"a": 2}):
+        save_checkpoint(tmp_path, progress(4), training=training, state={"model.x": torch.zeros(4)}, world=world)
+        found.append(json.loads((tmp_path / "step-00000004" / "manifest.json").read_text())["counts"]["training"])
+    assert found[0] == found[1] != found[2]
 
 
 def flip_a_byte(path) -> None:
