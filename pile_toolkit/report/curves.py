@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Labels of marks begin this far, in percent, from the left: what the axis counts stands there.
 LABELS_FROM = 28
 WIDTH, MARGIN = 760, 56
-# The colours of the page's style sheet, of a chart that is a file of its own.
+# The colours of the page's style sheet, of a chart that is a file of its own; lines that coincide are both seen.
 COLOURS = """
 svg { --ink: #1d2329; --soft: #5a646e; --grid: #e8eaeb; --page: #fcfcfa; --s0: #2c6fad; --s1: #d08a1d; --s2: #7a5aa6; }
 @media (prefers-color-scheme: dark) {
@@ -34,8 +34,9 @@ text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 svg svg { overflow: visible; }
 .sheet { fill: var(--page); } .grid { stroke: var(--grid); } .axis { stroke: var(--soft); }
 .level { stroke: var(--soft); stroke-dasharray: 4 4; } .strip { fill: transparent; }
-.line-0 { stroke: var(--s0); } .line-1 { stroke: var(--s1); } .line-2 { stroke: var(--s2); }
 polyline { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
+.line-1 { stroke: var(--s1); } .line-2 { stroke: var(--s2); }
+.line-0 { stroke: var(--s0); stroke-width: 5; opacity: .5; }
 .swatch-0 { fill: var(--s0); } .swatch-1 { fill: var(--s1); } .swatch-2 { fill: var(--s2); }
 .dot-1 { fill: var(--s1); stroke: var(--page); }
 """

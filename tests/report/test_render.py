@@ -272,7 +272,8 @@ def test_a_browser_shows_the_charts_and_runs_nothing(hostile: Made, tmp_path: Pa
     dom = dom_of(unprotected, tmp_path / "page")
     assert f"{MARK}=" not in dom.split(">", 2)[1]
     assert tags(dom) == tags(hostile.html)
-    assert tags(dom)["polyline"] == 2
+    # Lines of losses 3, bits 2, utilisation 2, components 2, and 5 charts of one.
+    assert tags(dom)["polyline"] == 14
     assert "this corpus" in dom
 
 

@@ -34,6 +34,8 @@ SMALL = {
     "data.global_batch": 2,
     "data.micro_batch": 2,
     "train.steps": 20,
+    # Two steps of warm-up: of less than one ours has none, gpt-neox goes above the highest rate.
+    "optimizer.warmup_fraction": 0.1,
     "validation.interval": 10,
     "validation.batches": 4,
 }
