@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SMALL = {
+    "data.sequence_length": 32,
     "data.global_batch": 2,
     "data.micro_batch": 2,
     "train.steps": 20,
