@@ -165,7 +165,7 @@ def table(proof: Proof) -> str:
     lines = ["| step | ours | transformers | apart |", "| ---: | ---: | ---: | ---: |"]
     for step, ours in proof.ours.validations.items():
         theirs = proof.transformers.validations[step]
-        lines.append(f"| {step} | {ours:.4f} | {theirs:.4f} | {(ours - theirs) / theirs:+.4%} |")
+        lines.append(f"| {step} | {ours:.4f} | {theirs:.4f} | {ours / theirs - 1:+.1e} |")
     return "\n".join(lines)
 
 

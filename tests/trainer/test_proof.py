@@ -75,7 +75,7 @@ def test_table_and_plot_have_every_number():
     ours = Curves([10.0, 8.0, 6.0], {1: 9.5, 3: 6.5})
     proof = Proof(ours, Curves([10.0, 8.5, 6.0], {1: 9.5, 3: 6.0}), 1.0, 2.0)
     assert proof.apart == pytest.approx(0.5 / 6)
-    assert table(proof).splitlines()[2:] == ["| 1 | 9.5000 | 9.5000 | +0.0000% |", "| 3 | 6.5000 | 6.0000 | +8.3333% |"]
+    assert table(proof).splitlines()[2:] == ["| 1 | 9.5000 | 9.5000 | +0.0e+00 |", "| 3 | 6.5000 | 6.0000 | +8.3e-02 |"]
     svg = ElementTree.fromstring(plot(proof))
     titles = "\n".join(title.text or "" for title in svg.iter("{http://www.w3.org/2000/svg}title"))
     assert titles.count("step 2: 8.") == 2
