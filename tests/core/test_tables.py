@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pile_toolkit.core.errors import CorruptData, TryAgain, UsageError
-from pile_toolkit.core.tables import GROUP_ROWS, TableFile, arrow_array, hash_columns, integers, read_table, write_table
+from pile_toolkit.core.tables import GROUP_ROWS, TableFile, arrow_array, hash_columns, integers, write_table
 
 SCHEMA = pa.schema([("line", pa.uint64()), ("piece", pa.uint64()), ("text_hash", pa.binary(16))])
 
@@ -30,7 +30,7 @@ HEADER = Header(seed=2**63, names=["é", '"'])
 
 
 def read(path: Path):
-    return read_table(path, SCHEMA, Header, name="list", command="pile list")
+    return TableFile(path, SCHEMA, Header, name="list", command="pile list").read()
 
 
 rows = st.lists(
