@@ -33,6 +33,7 @@ campaign: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m tests.tokenizer.exactness
 	$(VENV)/bin/python -m tests.tokenizer.corpora
 	$(VENV)/bin/python -m tests.tokenizer.proof
+	$(VENV)/bin/python -m tests.trainer.proof
 	$(VENV)/bin/python -m tests.shards.exchange_libraries
 	$(VENV)/bin/python -m tests.trainer.compiled
 	$(VENV)/bin/python -m tests.faults.build_minipile
