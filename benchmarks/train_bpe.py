@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import importlib.util
 import itertools
 import json
@@ -27,10 +26,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from corpus import fetch, texts_of_packages
 
 from pile_toolkit.core.console import Silent
 from pile_toolkit.core.documents import read_documents
@@ -216,42 +215,6 @@ TRAINERS: dict[str, tuple[Callable, Callable]] = {
     LIBRARY: (as_strings, train_library),
     GIGATOKEN: (bytes, train_gigatoken),
 }
-
-
-def fetch(corpus: Path, folder: Path) -> None:
-    """Fetches the pinned packages that are not there yet; pip refuses one whose hash is another."""
-    folder.mkdir(parents=True, exist_ok=True)
-    packages = tomllib.loads(corpus.read_text())["package"]
-    missing = [package for package in packages if not (folder / package["file"]).exists()]
-    if not missing:
-        return
-    lines = [f"{package['name']}=={package['version']} --hash=sha256:{package['sha256']}\n" for package in missing]
-    requirements = folder / "requirements.txt"
-    requirements.write_text("".join(lines))
-    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder)]
-    subprocess.run([sys.executable, "-m", "pip", "download", *options, "--requirement", str(requirements)], check=True)
-
-
-def texts_of_packages(corpus: Path, folder: Path) -> Iterator[str]:
-    """Every distinct UTF-8 file with one of the listed endings, in the order of packages and names."""
-    pinned = tomllib.loads(corpus.read_text())
-    seen: set[bytes] = set()
-    for package in pinned["package"]:
-        path = folder / package["file"]
-        if hashlib.sha256(path.read_bytes()).hexdigest() != package["sha256"]:
-            sys.exit(f"{path} is not the file that {corpus} names")
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if not name.endswith(tuple(pinned["endings"])):
-                    continue
-                data = archive.read(name)
-                digest = hashlib.blake2b(data, digest_size=16).digest()
-                if digest not in seen and len(data) >= pinned["smallest_bytes"]:
-                    seen.add(digest)
-                    try:
-                        yield data.decode()
-                    except UnicodeDecodeError:
-                        continue
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def main() -> None:
 
 def make_corpus(corpus: Path, folder: Path, limit_mb: float) -> None:
     """Deals the texts of the pinned packages to CORPUS_FILES files."""
-    from train_bpe import fetch, texts_of_packages
+    from corpus import fetch, texts_of_packages
 
     from pile_toolkit.core.documents import DocumentWriter
 
