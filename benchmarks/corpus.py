@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEBIAN = "debian"
-TAR_BLOCK_BYTES = 1 << 18
 
 
 def fetch(corpus: Path, folder: Path) -> None:
@@ -102,7 +101,7 @@ def _of_wheel(path: Path, pinned: dict[str, Any]) -> Iterator[bytes]:
 def _of_tar(path: Path, pinned: dict[str, Any]) -> Iterator[bytes]:
     """In the order of the archive, because a compressed tar can only be read forward."""
     endings = tuple(pinned["source_endings"])
-    with tarfile.open(path, "r|*", bufsize=TAR_BLOCK_BYTES) as archive:
+    with tarfile.open(path, "r|*") as archive:
         for member in archive:
             is_text = member.isreg() and member.name.endswith(endings)
             if is_text and pinned["smallest_bytes"] <= member.size <= pinned["largest_bytes"]:
