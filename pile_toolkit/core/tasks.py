@@ -17,7 +17,7 @@ import msgspec
 
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import OutOfSpace, WorkerKilled
-from pile_toolkit.core.files import fsync_file, fsync_folder, naming_full_disks, needing_bytes, remove, write_bytes
+from pile_toolkit.core.files import fsync_file, fsync_folder, naming_full_disks, needing_bytes, remove
 from pile_toolkit.core.held import Held, held_leases, refuse_if_displaced, writing_under
 from pile_toolkit.core.jsonfile import decode_json
 from pile_toolkit.core.runners import naming_input, run_all
@@ -182,7 +182,8 @@ def _run_task(function: Callable[..., Any], folder: str, arguments: tuple, lease
             _begin(partial)
             # Through JSON and back, so that a resumed run sees exactly what an undisturbed one sees.
             encoded = msgspec.json.encode(function(partial, *arguments))
-            write_bytes(partial / RESULT, encoded)
+            # With the others below: a folder that has its name has all of its files.
+            (partial / RESULT).write_bytes(encoded)
             fsync_file(partial)
             _publish(partial, target)
     except MemoryError as error:

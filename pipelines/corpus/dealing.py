@@ -16,6 +16,8 @@ from pipelines.corpus.loading import load_kernels
 from pipelines.corpus.metas import Namer
 from pipelines.download import pile_set_name
 
+# So many rows of the plan are kept for the next file: else a group is read once for each file with rows in it.
+KEPT_ROWS = 4 * GROUP_ROWS
 # So much text of a task in one file of blocks: less than that for each output would be thousands of small files.
 FILE_BYTES = 4 << 20
 
@@ -67,7 +69,8 @@ def deal_file(
             outputs, sizes = output_of[places], plan.column("bytes")[entries.row].astype(np.int64)
             np.add.at(counts[0], outputs, 1)
             np.add.at(counts[1], outputs, sizes)
-            lines = np.searchsorted(some, entries.row)
+            # Every row has a copy, and its copies follow each other.
+            lines = np.cumsum(np.diff(entries.row, prepend=entries.row[:1]) != 0)
             line_bytes = batch.line_bytes()[lines]
             records = records_of(entries.key, entries.row + plan.first_row, entries.copy, line_bytes)
             writer.add(batch, places, records, lines)
@@ -84,4 +87,4 @@ def file_plan(root: Path, component: int, file: int) -> Plan:
 @functools.lru_cache(maxsize=1)
 def _plan(root: Path, _identity: tuple[int, ...] | None) -> Plan:
     plan = Plan.read(root)
-    return Plan(root, plan.header, plan.table) if len(plan) <= GROUP_ROWS else plan
+    return Plan(root, plan.header, plan.table) if len(plan) <= KEPT_ROWS else plan

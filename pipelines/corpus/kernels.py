@@ -15,6 +15,7 @@ from numba.core import cgutils
 
 from pile_toolkit.core.bits.kernels import address_of, load64, trailing_zeros
 from pile_toolkit.core.kernels import kernel
+from pipelines.corpus.hashing.kernels import LANES, store64, swapped, xxh3_128
 
 # For type checkers an intrinsic would still take the compiler's context as its first argument.
 intrinsic: Any = extending.intrinsic
@@ -29,19 +30,9 @@ _NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 _TEXT = np.frombuffer(b'"text"', np.uint8)
 _META = np.frombuffer(b'"meta"', np.uint8)
 _BEFORE_TEXT = np.frombuffer(b'{"text":"', np.uint8)
-
-
-@intrinsic
-def store64(_context, array, offset, value):
-    """Eight bytes, a little-endian uint64, into an array from item `offset` on."""
-
-    def codegen(context, builder, signature, arguments):
-        array_, place, word = arguments
-        target = address_of(context, builder, signature.args[0], (array_, place), ir.IntType(64))
-        builder.store(word, target).align = 1
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.uint64), codegen
+_HASH = 7
+# What `find_lines` says of a line: seven numbers, the hash, and room to make it in.
+FOUND = _HASH + 2 + LANES
 
 
 @intrinsic
@@ -64,9 +55,9 @@ def find_lines(data, begin, end, number, numbers, first, plain, found):
 
     All of them end with a newline. `found[n]` is, for number `first + n`: where the line begins and where its newline
     is, start and end of the text as it is written, start of the meta, which ends one byte before the newline, the end
-    of the text in `plain`, where it begins at the end of the one before, and 1 where the meta is another than the last
-    one. A line that is not plain has -1 as the start of its text, and no text in `plain`. Returns how many were found,
-    and the number of the next line.
+    of the text in `plain`, where it begins at the end of the one before, 1 where the meta is another than the last one,
+    and the 16 bytes of the hash of the text. A line that is not plain has -1 as the start of its text, no text in
+    `plain` and no hash. Returns how many were found, and the number of the next line.
     """
     at, count = np.int64(0), np.int64(0)
     last_meta, last_size = np.int64(0), np.int64(-1)
@@ -82,6 +73,8 @@ def find_lines(data, begin, end, number, numbers, first, plain, found):
         found[count, 0], found[count, 1], found[count, 2] = begin, newline, start
         found[count, 3], found[count, 4], found[count, 6] = close, meta, 0
         if start >= 0:
+            high, low = xxh3_128(plain, at, text_end - at, found, count * FOUND + _HASH + 2)
+            found[count, _HASH], found[count, _HASH + 1] = swapped(high), swapped(low)
             at = text_end
             size = newline - meta
             if size != last_size or not _equal(data, last_meta, meta, size):

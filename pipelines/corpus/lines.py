@@ -6,7 +6,6 @@ is the one of the plan. For large files a compiled loop finds it; without, and f
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -84,6 +83,7 @@ class Finisher:
     ) -> None:
         self._plan, self._path, self._name = plan, path, name
         self._find: Any = kernels.find_lines if kernels else None
+        self._numbers: int = kernels.FOUND if kernels else 0
         self._batch_bytes = batch_bytes
         self._plain = np.empty(0, np.uint8)
         self._rest: list[bytes] = []
@@ -107,7 +107,7 @@ class Finisher:
             yield self._batch(first, _NOTHING, [np.array(spans, np.int64)])
 
     def _found(self, rows: np.ndarray) -> Iterator[Batch]:
-        wanted, text = planned_documents(self._plan, rows), LineBuffer(self._path)
+        wanted, text, hashes = planned_documents(self._plan, rows), LineBuffer(self._path), _hashes(self._plan)
         number, done, first, waiting = 1, 0, 0, 0
         spans: list[np.ndarray] = []
         while done < len(wanted.numbers):
@@ -117,7 +117,8 @@ class Finisher:
             found, number = self._look(text.data, lines, number, wanted.numbers, done)
             end = done + len(found)
             places = wanted.first[done : end + 1]
-            spans.append(self._spans(text.data, found, rows, places, wanted.whole[done:end]))
+            hashed = hashes[rows[places[:-1]]]
+            spans.append(self._spans(text.data, found, rows, places, wanted.whole[done:end], hashed))
             waiting, done = waiting + len(spans[-1]), end
             if lines.end + self._rest_bytes + WAITING_BYTES * waiting >= self._batch_bytes:
                 yield self._batch(first, text.data, spans)
@@ -138,23 +139,24 @@ class Finisher:
         """What the compiled loop finds, and the number of the line after these."""
         if len(self._plain) < lines.end - lines.begin + MARGIN_BYTES:
             self._plain = np.empty(lines.end - lines.begin + MARGIN_BYTES, np.uint8)
-        found = np.empty((min(lines.lines, len(numbers) - done), 7), np.int64)
+        found = np.empty((min(lines.lines, len(numbers) - done), self._numbers), np.int64)
         count, number = self._find(data, lines.begin, lines.end, number, numbers, done, self._plain, found)
         return found[:count], number
 
     def _spans(
-        self, data: np.ndarray, found: np.ndarray, rows: np.ndarray, places: np.ndarray, whole: np.ndarray
+        self,
+        data: np.ndarray,
+        found: np.ndarray,
+        rows: np.ndarray,
+        places: np.ndarray,
+        whole: np.ndarray,
+        hashes: np.ndarray,
     ) -> np.ndarray:
-        """The spans of the rows of these documents: int64[rows, 4]."""
-        first, texts = rows[places[:-1]], self._plain.data
-        hashes = self._plan.text_hashes(first)
-        edges = itertools.pairwise([0, *found[:, 5].tolist()])
-        hashed = [xxhash.xxh3_128_digest(texts[start:end]) for start, end in edges]
-        sound = whole & (found[:, 2] >= 0) & (found[:, 1] - found[:, 0] <= documents.LONGEST_LINE_BYTES)
-        if hashed != hashes:
-            sound &= np.array([one == other for one, other in zip(hashed, hashes, strict=True)], bool)
+        """The spans of the rows of these documents: int64[rows, 4]. `hashes` are those that their texts must have."""
         spans = np.empty((len(found), 4), np.int64)
         spans[:, :2], spans[:, 2:] = found[:, 2:4], self._metas(data, found)
+        sound = whole & (found[:, 2] >= 0) & (found[:, 1] - found[:, 0] <= documents.LONGEST_LINE_BYTES)
+        sound &= (found[:, 7:9] == hashes.view(np.int64)).all(axis=1)
         sound &= spans[:, 2] >= 0
         if sound.all():
             return spans
@@ -166,7 +168,8 @@ class Finisher:
                 starts, ends = (self._plan.pieces(name, rows[some]) for name in ("piece_start", "piece_end"))
                 pieces = list(zip(starts, ends, strict=True))
             line = data[found[place, 0] : found[place, 1]].tobytes()
-            planned = PlannedLine(int(self._plan.column("line")[first[place]]), line, hashes[place], pieces)
+            number = int(self._plan.column("line")[rows[some.start]])
+            planned = PlannedLine(number, line, hashes[place].tobytes(), pieces)
             spans[some.start - places[0] : some.stop - places[0]] = self._decoded(planned)
         return spans
 
@@ -199,6 +202,12 @@ class Finisher:
         self._rest.append(part)
         self._rest_bytes += len(part)
         return self._rest_bytes - len(part), self._rest_bytes
+
+
+def _hashes(plan: Plan) -> np.ndarray:
+    """Those of all rows, as they lie in memory: uint64[rows, 2]."""
+    groups = [block["text_hash"] for _, block in plan.blocks(["text_hash"])]
+    return groups[0] if len(groups) == 1 else np.concatenate([np.empty((0, 2), np.uint64), *groups])
 
 
 _NOTHING = np.empty(0, np.uint8)

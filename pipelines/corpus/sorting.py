@@ -11,7 +11,7 @@ import xxhash
 import zstandard
 
 from pile_toolkit.core.documents import COMPRESSION_LEVEL
-from pipelines.corpus.blocks import Room, find_blocks, give, read_block, take
+from pipelines.corpus.blocks import Room, find_blocks, give, read_block, take, together
 from pipelines.corpus.loading import load_kernels
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _turns(blocks: list[Block], room_bytes: int, join: Join) -> Iterator[tuple[n
         for block in blocks:
             tables.append(read_block(block, lines[at : at + block.line_bytes]))
             at += block.line_bytes
-        yield np.concatenate(tables), lines
+        yield together(tables), lines
         give(lines)
 
 
@@ -100,7 +100,7 @@ def _load(blocks: list[Block], least: int, most: int, lines: np.ndarray, join: J
         inside = np.flatnonzero((records["key"] >= np.uint64(least)) & (records["key"] <= np.uint64(most)))
         at += join(read, read, _spans(records), inside, lines[at:])
         tables.append(records[inside])
-    return np.concatenate(tables), lines
+    return together(tables), lines
 
 
 def _cuts(blocks: list[Block], room_bytes: int) -> Iterator[tuple[int, int, int]]:
@@ -112,7 +112,7 @@ def _cuts(blocks: list[Block], room_bytes: int) -> Iterator[tuple[int, int, int]
 
     room = Room()
     tables = [read_block(block, room.of(block.line_bytes)[: block.line_bytes]) for block in blocks]
-    records = np.concatenate(tables)
+    records = together(tables)
     order = np.argsort(records["key"], kind="stable")
     key, taken = records["key"][order], np.cumsum(records["bytes"][order] + np.int64(LINE_BYTES))
     first, before = 0, 0
@@ -137,7 +137,11 @@ def _in_order(records: np.ndarray, lines: np.ndarray, join: Join) -> Iterator[me
     """The lines in the order of their records, in chunks; a chunk is gone with the next."""
     import numpy as np
 
-    order = np.lexsort((records["copy"], records["row"], records["key"]))
+    key = np.ascontiguousarray(records["key"])
+    order = np.argsort(key)
+    in_order = key[order]
+    if (in_order[1:] == in_order[:-1]).any():
+        order = np.lexsort((records["copy"], records["row"], key))
     ends = np.cumsum(records["bytes"][order], dtype=np.int64)
     spans, room, first, before = _spans(records), Room(), 0, 0
     while first < len(order):

@@ -160,20 +160,20 @@ def _deal_tasks(plan: Plan, sizes: list[FileSize], dealing: Dealing) -> list[Tas
 
 def _sort(work: Path, dealt: list[Task], layout: Layout, room: Room, workers: Workers) -> list[dict[str, Any]]:
     """Pass 2, and what it says of each output. A file of blocks goes when all outputs that need it are there."""
-    needed_by: dict[Path, set[int]] = {}
+    needed_by: dict[str, set[int]] = {}
     sources: list[list[str]] = [[] for _ in range(layout.outputs)]
     whole = work.resolve()
     for task in dealt:
         for output in range(layout.outputs):
-            path = whole / task.name / file_name(block_file(output, layout.outputs, task.size))
+            path = f"{whole}/{task.name}/{file_name(block_file(output, layout.outputs, task.size))}"
             needed_by.setdefault(path, set()).add(output)
-            sources[output].append(str(path))
+            sources[output].append(path)
 
     def remove_read(output: int) -> None:
-        for source in map(Path, sources[output]):
+        for source in sources[output]:
             needed_by[source].discard(output)
             if not needed_by[source]:
-                source.unlink(missing_ok=True)
+                Path(source).unlink(missing_ok=True)
 
     tasks = []
     for output, paths in enumerate(sources):
