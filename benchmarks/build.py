@@ -88,6 +88,10 @@ def main() -> int:
 
 def child(name: str, source: Path, root: Path) -> dict[str, float]:
     """One run in this process: its processor time, and that of each pass of ours."""
+    # What our run would import on its way; the peers need json and zstandard only.
+    import pyarrow.compute
+    import pyarrow.parquet  # noqa: F401
+
     from pipelines.corpus import write_corpus_files
     from pipelines.corpus.loading import load_kernels
 

@@ -39,8 +39,8 @@ _HASH = struct.Struct("<Q")
 # What is said of it: bucket, where it begins, records, bytes of the lines, bytes of them in the file (as many where
 # they are not compressed). Behind that of all blocks: their number, a hash of all this.
 _SAID, _TAIL = struct.Struct("<5Q"), struct.Struct("<QQ")
-# So many blocks of a file are kept in mind for the next output, of so many files.
-_KEPT_BLOCKS, _KEPT_FILES = 1 << 10, 64
+# What is said in files of up to so many bytes, and of so many of them, is kept for the next output.
+_KEPT_BYTES, _KEPT_FILES = 8 << 20, 64
 # The key of a copy, the row of the plan, which of its copies, bytes of its line with the newline.
 RECORD_TYPE = [("key", "<u8"), ("row", "<u8"), ("copy", "<u2"), ("bytes", "<u4")]
 _RECORD_BYTES = 22
@@ -214,7 +214,7 @@ def find_blocks(paths: list[str], buckets: range) -> dict[int, list[Block]]:
         except FileNotFoundError:
             continue
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        said = _kept(path, identity) if status.st_size < _SAID.size * _KEPT_BLOCKS * 8 else _said(path, status.st_size)
+        said = _kept(path, identity) if status.st_size <= _KEPT_BYTES else _said(path, status.st_size)
         # What lies below the first is, without a sign, far above the last.
         inside = said[:, 0] - np.uint64(buckets.start) < np.uint64(len(buckets))
         for bucket, *what in said[inside].tolist():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Few enough to stay in a processor's own memory while they are looked at twice.
-LINES_BYTES = 256 << 10
+LINES_BYTES = 512 << 10
 # The loops read and write eight bytes at a time.
 MARGIN_BYTES = 16
 _NEWLINE = 10

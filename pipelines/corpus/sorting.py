@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 SORTED_FILE = "sorted.jsonl.zst"
 # Python's objects for a line, its record, its place in the order, and what sorting takes meanwhile.
 LINE_BYTES = 120
-CHUNK_BYTES = 1 << 20
+# Joined lines are still in a processor's own memory when they are compressed.
+CHUNK_BYTES = 256 << 10
 
 
 class _HashedFile:

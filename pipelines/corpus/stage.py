@@ -33,6 +33,7 @@ from pipelines.corpus.memory import Room, run_room
 from pipelines.corpus.sorting import SORTED_FILE, sort_output
 
 if TYPE_CHECKING:
+    from pile_toolkit.core.components import ComponentDocuments
     from pile_toolkit.core.console import Reporter
     from pile_toolkit.core.manifest import Manifest
 
@@ -70,7 +71,8 @@ def write_corpus_files(
     planned = plan_manifest(root)
     folder = root / "corpus"
     # The plan knows texts only; what else a document says is in the components.
-    inputs = {slug: read_component(root, slug).digest for slug in downloaded_slugs(root)}
+    components = [read_component(root, slug) for slug in downloaded_slugs(root)]
+    inputs = {component.slug: component.digest for component in components}
     key = StageKey(
         stage="corpus",
         format=FORMAT,
@@ -84,7 +86,7 @@ def write_corpus_files(
     withdraw(folder)
     workers = Workers(jobs=jobs, scheduler=scheduler, reporter=reporter)
     names = corpus_names(train_shards)
-    with work_folder(folder, key, needs_bytes=_needs_bytes(root, planned)) as work:
+    with work_folder(folder, key, needs_bytes=_needs_bytes(components, planned)) as work:
         layout = _keep_layout(work, choose_layout(sizes, train_shards, room.sorting_bytes))
         tasks = _deal_tasks(Plan.read(root), sizes, _dealing(sizes, layout, room, work))
         dealt = run_tasks(deal_file, tasks, work=work, workers=workers, label="corpus, pass 1", unit="bytes")
@@ -110,9 +112,8 @@ def _line_bytes(sizes: list[FileSize]) -> int:
     return sum(sum(size.text_bytes) + COPY_BYTES * sum(size.copies) for size in sizes)
 
 
-def _needs_bytes(root: Path, planned: Manifest) -> int:
+def _needs_bytes(components: list[ComponentDocuments], planned: Manifest) -> int:
     """About what blocks and files need beside each other, if the corpus compresses as its components do."""
-    components = [read_component(root, slug) for slug in downloaded_slugs(root)]
     stored_bytes = sum(file.path.stat().st_size for item in components for file in item.files)
     text_bytes = sum(item.text_bytes for item in components)
     return int((1 + BLOCKS_PER_OUTPUT) * planned.counts["bytes"] * stored_bytes / max(text_bytes, 1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -73,6 +75,12 @@ class FewRows:
     def text_hashes(self, rows) -> list[bytes]:
         return [self._hashes[row] for row in rows]
 
+    def blocks(self, names: list[str]) -> list[tuple[int, dict[str, np.ndarray]]]:
+        assert names == ["text_hash"]
+        hashes = np.frombuffer(b"".join(self._hashes), np.uint64).reshape(-1, 2)
+        # In groups, as a plan gives them.
+        return [(first, {"text_hash": hashes[first : first + 3]}) for first in range(0, len(hashes), 3)]
+
     def pieces(self, name: str, rows) -> list[int | None]:
         return [self._pieces[name][row] for row in rows]
 
@@ -120,14 +128,14 @@ def finish(
 def test_the_compiled_loop_finds_in_plain_lines_what_a_json_library_reads(cases):
     lines = [write(text, meta) for write, text, meta in cases]
     joined = b"\n".join([*lines, bytes(16)])
-    plain, found = np.zeros(len(joined), np.uint8), np.zeros((len(lines), 7), np.int64)
+    plain, found = np.zeros(len(joined), np.uint8), np.zeros((len(lines), load_kernels().FOUND), np.int64)
     numbers = np.arange(len(lines)) + 5
     data = np.frombuffer(bytearray(joined), np.uint8)
     counted = load_kernels().find_lines(data, 0, len(joined) - 16, 5, numbers, 0, plain, found)
     assert counted == (len(lines), len(lines) + 5)
     at, before = 0, None
-    for (write, text, meta), line, (begin, end, start, close, meta_at, text_end, changed) in zip(
-        cases, lines, found.tolist(), strict=True
+    for (write, text, meta), line, (begin, end, start, close, meta_at, text_end, changed, *hashed) in zip(
+        cases, lines, found[:, :9].tolist(), strict=True
     ):
         assert joined[begin:end] == line
         # Plain are lines without escapes of code points, in this order of keys, with these spaces or none.
@@ -137,6 +145,7 @@ def test_the_compiled_loop_finds_in_plain_lines_what_a_json_library_reads(cases)
             assert text_end == at
             continue
         assert plain[at:text_end].tobytes() == text.encode()
+        assert np.array(hashed).tobytes() == text_hash(text)
         assert json.loads(b'"' + joined[start:close] + b'"') == text
         assert json.loads(joined[meta_at : end - 1]) == meta
         at = text_end
@@ -150,13 +159,13 @@ def test_the_compiled_loop_reads_no_further_than_a_line_whatever_stands_in_it(li
     lines = [line.replace(b"\n", b" ") for line in lines]
     joined = b"\n".join([*lines, bytes(16)])
     # What lies behind the arrays must stay as it was.
-    whole, found = np.full(len(joined) + 64, 7, np.uint8), np.zeros((len(lines), 7), np.int64)
+    whole, found = np.full(len(joined) + 64, 7, np.uint8), np.zeros((len(lines), load_kernels().FOUND), np.int64)
     # Of every other line.
     numbers = np.arange(1, len(lines), 2)
     data = np.frombuffer(bytearray(joined), np.uint8)
     load_kernels().find_lines(data, 0, len(joined) - 16, 0, numbers, 0, whole[: len(joined)], found)
     assert (whole[len(joined) :] == 7).all()
-    for line, (begin, end, start, close, meta, _, _) in zip(lines[1::2], found.tolist(), strict=False):
+    for line, (begin, end, start, close, meta) in zip(lines[1::2], found[:, :5].tolist(), strict=False):
         assert joined[begin:end] == line
         assert start < 0 or begin < start <= close < meta <= end
 
@@ -335,7 +344,7 @@ def read_all(path: str, buckets: range) -> list[bytes]:
     return lines
 
 
-@pytest.mark.parametrize("place", [0, 4, 8, 16, 24, 32, 52, 85, -8, -1, None])
+@pytest.mark.parametrize("place", [0, 4, 8, 16, 29, 30, 50, 51, 59, 67, 75, 83, 91, 98, -8, -1, None])
 def test_a_block_with_a_bit_flipped_or_cut_off_is_no_block(tmp_path, place):
     path = tmp_path / "deal-arxiv-0" / file_name(0)
     path.parent.mkdir()
@@ -344,13 +353,17 @@ def test_a_block_with_a_bit_flipped_or_cut_off_is_no_block(tmp_path, place):
         add_lines(writer, one, (one, one, one), [b"a line of some bytes"])
     data = bytearray(path.read_bytes())
     assert read_all(str(path), range(1)) == [b"a line of some bytes"]
+    assert read_all(str(path), range(1, 9)) == []
     if place is None:
         del data[-3:]
     else:
         data[place] ^= 1
-    path.write_bytes(data)
+    # In another place, because what is said in a file is read once.
+    other = tmp_path / "deal-arxiv-1" / file_name(0)
+    other.parent.mkdir()
+    other.write_bytes(data)
     with pytest.raises(CorruptData, match=r"is not as it was written before"):
-        read_all(str(path), range(2))
+        read_all(str(other), range(2))
 
 
 def test_blocks_of_neighbouring_outputs_share_a_file_only_in_small_tasks():
@@ -367,6 +380,19 @@ def test_the_room_of_all_workers_and_their_bases_are_the_memory_that_was_given()
     few = run_room("1GiB", jobs=1, scheduler="serial", largest_rows=1000, needed_bytes=10**9)
     assert few.block_bytes(10) == 256 << 10
     assert few.block_bytes(10_000) * 10_000 * 1.5 <= few.dealing_bytes
+
+
+def test_small_runs_are_compiled_where_the_compiler_is_loaded_already():
+    script = """
+from pipelines.corpus.memory import run_room
+def compiled(text_bytes, jobs=1):
+    return run_room("2GiB", jobs=jobs, scheduler="process", largest_rows=1, needed_bytes=text_bytes).compiled
+print(compiled(10 << 20), compiled(100 << 20), compiled(100 << 20, 2))
+import numba
+print(compiled(1 << 20), compiled(10 << 20), compiled(10 << 20, 2), compiled(200 << 20, 2))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "False", "False", "True", "False", "True"]
 
 
 def test_too_little_memory_names_what_it_takes_and_that_is_enough():
