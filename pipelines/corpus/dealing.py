@@ -16,8 +16,9 @@ from pipelines.corpus.loading import load_kernels
 from pipelines.corpus.metas import Namer
 from pipelines.download import pile_set_name
 
-# So many rows of the plan are kept for the next file: else a group is read once for each file with rows in it.
-KEPT_ROWS = 4 * GROUP_ROWS
+# So many rows of the plan are kept for the next file, as many as reading those of one file has memory for anyway. Of
+# more, a group is read once for each file with rows in it.
+KEPT_ROWS = 2 * GROUP_ROWS
 # So much text of a task in one file of blocks: less than that for each output would be thousands of small files.
 FILE_BYTES = 4 << 20
 
