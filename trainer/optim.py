@@ -9,11 +9,13 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from trainer.config import OptimizerConfig
 
@@ -61,6 +63,14 @@ def unscale_gradients(parameters: Iterable[Tensor], scale: float) -> None:
 
 
 def clip_gradients(parameters: Iterable[Tensor], limit: float | None) -> float:
-    """Scales all gradients so that their joint norm is at most `limit`; returns the norm before, over all ranks."""
-    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
-    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    """Scales all gradients so that their joint norm is at most `limit`; returns the norm before, over all ranks.
+
+    Those that are short enough, or no numbers, are left as they are.
+    """
+    given = list(parameters)
+    norm = nn.utils.get_total_norm([one.grad for one in given if one.grad is not None])
+    length = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    # As torch's clip_grad_norm_ has it: by limit / (norm + 1e-6), where that is less than 1.
+    if limit is not None and math.isfinite(length) and length + 1e-6 > limit:
+        nn.utils.clip_grads_with_norm_(given, limit, norm)
+    return length

@@ -13,8 +13,9 @@ from trainer.loss import next_token_loss
 
 @pytest.fixture
 def three_rows_at_once(monkeypatch):
-    """Chunks that no number of tokens here is a multiple of, so that the last one is shorter."""
+    """Chunks that no number of tokens here is a multiple of, so that the last one is shorter; their softmax in two."""
     monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 3 * 33)
+    monkeypatch.setitem(loss.CACHED_LOGITS, "cpu", 2 * 33)
 
 
 def problem(dtype: torch.dtype, *, size: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -61,7 +62,9 @@ def test_loss_and_gradients_equal_torchs_cross_entropy(dtype, tolerance):
 def test_the_cut_into_chunks_and_the_wish_for_gradients_do_not_change_the_loss(monkeypatch):
     given = problem(torch.float32)
     whole = next_token_loss(*given).item()
-    monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 1)  # Less than a row: one at a time.
+    # Less than a row: one at a time.
+    monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 1)
+    monkeypatch.setitem(loss.CACHED_LOGITS, "cpu", 1)
     assert next_token_loss(*given).item() == pytest.approx(whole, rel=1e-6)
     with torch.no_grad():
         assert next_token_loss(*given).item() == pytest.approx(whole, rel=1e-6)
@@ -82,3 +85,32 @@ def test_half_precision_logits_are_summed_in_float32():
     hidden, head = torch.zeros(1, 1, 4, dtype=torch.bfloat16), torch.zeros(4096, 4, dtype=torch.bfloat16)
     found = next_token_loss(hidden, head, torch.zeros(1, 1, dtype=torch.int64))
     assert found.item() == pytest.approx(np.log(4096), rel=1e-6)
+
+
+def largest_result(given: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> int:
+    """Elements of the largest tensor that any operation of the loss and its gradient makes."""
+    sizes = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            result = operation(*args, **(kwargs or {}))
+            sizes.append(result.numel() if isinstance(result, torch.Tensor) else 0)
+            return result
+
+    with Watch():
+        next_token_loss(*given).backward()
+    return max(sizes)
+
+
+@pytest.mark.usefixtures("three_rows_at_once")
+def test_no_more_logits_exist_than_a_chunk_holds():
+    # A head of one column: what else is made is smaller than one row of logits, or as large as the head.
+    assert largest_result(problem(torch.float32, size=1)) == 3 * 33
+
+
+@pytest.mark.parametrize(
+    ("count", "rows"), [(1, 1), (99, 99), (100, 100), (101, 51), (200, 100), (201, 67), (2048, 98)]
+)
+def test_a_batch_is_cut_into_chunks_of_one_size(count, rows, monkeypatch):
+    monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 100 * 7 + 3)
+    assert loss._rows_at_once(torch.zeros(count, 2), torch.zeros(7, 2)) == rows

@@ -114,3 +114,23 @@ def test_without_a_limit_gradients_stay_as_they_are():
     parameter.grad = torch.tensor([30.0, 40.0])
     assert clip_gradients([parameter], None) == pytest.approx(50.0)
     assert parameter.grad.tolist() == [30.0, 40.0]
+
+
+@pytest.mark.parametrize(("gradient", "norm"), [([0.3, 0.4], 0.5), ([math.inf, 1.0], math.inf)])
+def test_gradients_that_are_short_enough_or_no_numbers_are_not_touched(gradient, norm):
+    parameter, without = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor(gradient)
+    version = parameter.grad._version
+    assert clip_gradients(iter([parameter, without]), 1.0) == pytest.approx(norm)
+    assert parameter.grad._version == version
+    assert parameter.grad.tolist() == torch.tensor(gradient).tolist()
+
+
+@pytest.mark.parametrize("length", [0.5, 1.0 - 2e-6, 1.0 - 5e-7, 1.0, 3.0])
+def test_clipping_is_torchs_to_the_last_bit(length):
+    found, expected = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+    for one in (found, expected):
+        one.grad = torch.tensor([0.6, 0.0, 0.8]) * length
+    norm = clip_gradients([found], 1.0)
+    assert norm == nn.utils.clip_grad_norm_([expected], 1.0).item()
+    assert torch.equal(found.grad, expected.grad)
