@@ -1,8 +1,8 @@
 """Hidden states, head and next tokens in, mean cross entropy in nats out, in float32 or better.
 
 The logits [tokens, vocabulary] never exist whole: a chunk of rows is made, its loss taken and its gradient with it, and
-the memory used again. Every chunk costs three passes over the head and one over its gradient, so a chunk is as large as
-memory allows; of its softmax, which reads the same numbers five times, only so much is done at once as a cache holds.
+the memory used again. Every chunk costs three passes over the head and its gradient, whatever its size, and a meeting of
+all threads for each operation: many small ones, which a cache would hold, take longer than a few large ones.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from torch.nn.functional import cross_entropy
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Logits at once in the products: some 300 rows of 50,304 ids, below which a processor waits for the head's weights.
+# Logits at once: on a processor some 300 rows of 50,304 ids, below which a processor waits for the head's weights.
 CHUNK_LOGITS = {"cpu": 1 << 24, "cuda": 1 << 28}
-# Logits at once in the softmax: 2 MB stay in a core's cache. A GPU's is too small to matter, and its kernels want work.
-CACHED_LOGITS = {"cpu": 1 << 19, "cuda": 1 << 28}
 
 
 def next_token_loss(hidden: Tensor, head: Tensor, targets: Tensor, *, scale: float = 1.0) -> Tensor:
@@ -65,7 +63,6 @@ class _MeanLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, scale: float, with_gradient: bool) -> Tensor:
         count, rows = len(targets), _rows_at_once(hidden, head)
-        cached = max(1, CACHED_LOGITS[hidden.device.type] // len(head))
         precise = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         hidden_gradient = torch.empty_like(hidden)
@@ -76,8 +73,7 @@ class _MeanLoss(torch.autograd.Function):
         for start in range(0, count, rows):
             part, wanted = hidden[start : start + rows], targets[start : start + rows]
             logits = torch.mm(part, head.T, out=buffer[: len(part)]).to(precise)
-            for few, their_targets in zip(logits.split(cached), wanted.split(cached), strict=True):
-                total += _losses_to_gradients(few, their_targets, scale / count)
+            total += _losses_to_gradients(logits, wanted, scale / count)
             if head_gradient is not None:
                 slope = logits.to(hidden.dtype)
                 torch.mm(slope, head, out=hidden_gradient[start : start + rows])

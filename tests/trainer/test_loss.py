@@ -13,9 +13,8 @@ from trainer.loss import next_token_loss
 
 @pytest.fixture
 def three_rows_at_once(monkeypatch):
-    """Chunks that no number of tokens here is a multiple of, so that the last one is shorter; their softmax in two."""
+    """Chunks that no number of tokens here is a multiple of, so that the last one is shorter."""
     monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 3 * 33)
-    monkeypatch.setitem(loss.CACHED_LOGITS, "cpu", 2 * 33)
 
 
 def problem(dtype: torch.dtype, *, size: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -64,7 +63,6 @@ def test_the_cut_into_chunks_and_the_wish_for_gradients_do_not_change_the_loss(m
     whole = next_token_loss(*given).item()
     # Less than a row: one at a time.
     monkeypatch.setitem(loss.CHUNK_LOGITS, "cpu", 1)
-    monkeypatch.setitem(loss.CACHED_LOGITS, "cpu", 1)
     assert next_token_loss(*given).item() == pytest.approx(whole, rel=1e-6)
     with torch.no_grad():
         assert next_token_loss(*given).item() == pytest.approx(whole, rel=1e-6)
