@@ -1,8 +1,8 @@
 """Hidden states, head and next tokens in, mean cross entropy in nats out, in float32 or better.
 
 The logits [tokens, vocabulary] never exist whole: a chunk of rows is made, its loss taken and its gradient with it, and
-the memory used again. Every chunk costs three passes over the head and its gradient, whatever its size, and a meeting of
-all threads for each operation: many small ones, which a cache would hold, take longer than a few large ones.
+the memory used again. Every chunk costs passes over the head and its gradient, whatever its size, and a meeting of all
+threads for each operation: many small ones, which a cache would hold, take longer than a few large ones.
 """
 
 from __future__ import annotations
