@@ -73,7 +73,7 @@ def our_step(recipe: Recipe, world: Any, *, logits: str = "chunked") -> Callable
     from trainer.checkpoint import prepare_optimizer
     from trainer.model import initialize
     from trainer.optim import build_optimizer, clip_gradients
-    from trainer.parallel import build_sharded
+    from trainer.pipeline import build_sharded
 
     model = build_sharded(recipe, world)
     initialize(model, recipe.model, seed=1)

@@ -37,6 +37,7 @@ FREE_ON_RESUME = (
     "recipe.validation.",
     "recipe.track.",
     "recipe.data.micro_batch",
+    "recipe.parallel.",
     "recipe.train.device",
     "recipe.train.activation_checkpointing",
     "recipe.train.peak_tflop_per_s",
@@ -206,6 +207,38 @@ class ValidationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     batches: Positive = 10
 
 
+class ParallelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How ranks share the work: `tensor` x `pipeline` hold one model, all others repeat that with other data.
+
+    Data-parallel ranks keep sharded among them, by ZeRO's stage `zero`, 1 the optimizer's state, 2 gradients too, 3
+    parameters too; over several `replicas` of such a group, say one a machine, that is repeated (HSDP). A rank of a
+    pipeline has `stages_per_rank` pieces of the model, which "interleaved" needs two of at least. With `cpu_offload`
+    parameters, gradients and optimizer live in the memory of the host.
+    """
+
+    tensor: Positive = 1
+    pipeline: Positive = 1
+    replicas: Positive = 1
+    zero: Literal[1, 2, 3] = 1
+    schedule: Literal["1f1b", "interleaved", "zero-bubble"] = "1f1b"
+    stages_per_rank: Positive = 1
+    cpu_offload: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.stages_per_rank > 1) != (self.schedule == "interleaved") and self.schedule != "zero-bubble":
+            raise ValueError(
+                f"stages_per_rank {self.stages_per_rank} with the schedule {self.schedule!r}: 1f1b has one, "
+                "interleaved two or more"
+            )
+        if self.schedule == "zero-bubble" and self.zero > 1:
+            raise ValueError(
+                f"zero {self.zero} with the schedule 'zero-bubble', whose gradients of weights come after the backward "
+                "pass that would shard them: zero 1, or another schedule"
+            )
+        if self.stages_per_rank > 1 and self.pipeline == 1:
+            raise ValueError(f"stages_per_rank {self.stages_per_rank} without a pipeline; 1 is what there can be")
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a training run depends on, besides its data."""
 
@@ -217,6 +250,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     validation: ValidationConfig = ValidationConfig()
     attention: AttentionConfig = AttentionConfig()
     loss_scale: LossScaleConfig = LossScaleConfig()
+    parallel: ParallelConfig = ParallelConfig()
     track: TrackConfig = TrackConfig()
 
     def __post_init__(self) -> None:

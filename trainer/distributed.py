@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from pile_toolkit.core.errors import PileError, TryAgain, UsageError
+from trainer.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DIMENSIONS = ("pipeline", "replicas", "shards", "tensor")
+
 # What gloo says, as a plain RuntimeError, to those who wait for a rank that has ended.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Rank `rank` of `size`, on `device`; `mesh` has one dimension, data.
+    """Rank `rank` of `size`, on `device`; `mesh` has the four DIMENSIONS, of the degrees of `layout`.
 
     `group` is what objects travel through, None the group of all that torch knows.
     """
@@ -37,12 +40,26 @@ class World:
     size: int
     device: torch.device
     mesh: DeviceMesh
+    layout: Layout
     group: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
         """Whether this rank writes what is written once."""
         return self.rank == 0
+
+    @property
+    def data_rank(self) -> int:
+        """Which part of every micro-batch this rank reads, of `layout.data`; those that share a model read the same."""
+        return self._place("replicas") * self.layout.shards + self._place("shards")
+
+    @property
+    def stage_rank(self) -> int:
+        """Its place in the pipeline, from 0."""
+        return self._place("pipeline")
+
+    def _place(self, dimension: str) -> int:
+        return self.mesh.get_local_rank(dimension)
 
     def sum(self, *values: float) -> list[float]:
         """Each value summed over the ranks, in double precision."""
@@ -102,8 +119,12 @@ class World:
 
 
 @contextlib.contextmanager
-def join_world(device: torch.device) -> Iterator[World]:
+def join_world(
+    device: torch.device, layout_of: Callable[[int], Layout] = lambda ranks: Layout(shards=ranks)
+) -> Iterator[World]:
     """Joins torchrun's ranks where its variables are set, else makes a group of one that no other machine can reach.
+
+    `layout_of` says how so many ranks share the work, by default all of them the data.
 
     A group that the caller has initialised is used as it is; one made here is destroyed on leaving. Raises TryAgain
     where another rank has ended in the middle, which is then the one with something to say.
@@ -113,8 +134,10 @@ def join_world(device: torch.device) -> Iterator[World]:
         _initialize(device)
     try:
         size = dist.get_world_size()
-        mesh = init_device_mesh(device.type, (size,), mesh_dim_names=("data",))
-        yield World(rank=dist.get_rank(), size=size, device=device, mesh=mesh)
+        layout = layout_of(size)
+        degrees = (layout.pipeline, layout.replicas, layout.shards, layout.tensor)
+        mesh = init_device_mesh(device.type, degrees, mesh_dim_names=DIMENSIONS)
+        yield World(rank=dist.get_rank(), size=size, device=device, mesh=mesh, layout=layout)
         if made_here:
             # Together: gloo now and then aborts a rank whose peer is gone while it still reads from it.
             dist.barrier()

@@ -14,16 +14,16 @@ from trainer.mixture import target_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
     from trainer.data import HeldOut
     from trainer.distributed import World
     from trainer.mixture import Components
+    from trainer.pipeline import Parts
 
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, held_out: HeldOut, world: World, *, step: int, micro_batch: int, vocab_size: int
+    model: Parts, held_out: HeldOut, world: World, *, step: int, micro_batch: int, vocab_size: int
 ) -> ValidationMetrics:
     """The mean loss over every token of the held-out samples, and over those of each component where it is known.
 
@@ -47,20 +47,19 @@ def validate(
     )
 
 
-def _sums(
-    model: nn.Module, held_out: HeldOut, world: World, *, micro_batch: int, vocab_size: int
-) -> NDArray[np.float64]:
+def _sums(model: Parts, held_out: HeldOut, world: World, *, micro_batch: int, vocab_size: int) -> NDArray[np.float64]:
     """Loss and number of this rank's tokens, one row for each component, or one for all."""
-    count, at_once = held_out.count, micro_batch * world.size
+    count, at_once = held_out.count, micro_batch * world.layout.data
     sums = np.zeros((len(held_out.components.names) if held_out.components else 1, 2))
     for start in range(0, count, at_once):
-        first = start + world.rank * micro_batch
+        first = start + world.data_rank * micro_batch
         mine = range(first, min(first + micro_batch, count))
         # Every rank runs the model equally often, because sharded layers gather from all; a rank without a sample
         # runs the first one and does not count it.
         inputs, targets = load_batch(held_out.samples, mine or range(1), vocab_size=vocab_size)
-        losses = model(inputs.to(world.device), targets.to(world.device), per_token=True)
-        if mine:
+        losses = model.token_losses(inputs.to(world.device), targets.to(world.device))
+        # Tensor-parallel ranks know the same losses, of a pipeline only the last any.
+        if mine and losses is not None and world.mesh.get_local_rank("tensor") == 0:
             values = losses.double().cpu().numpy().ravel()
             owners = np.zeros(len(values), np.int64)
             if held_out.components:

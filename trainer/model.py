@@ -17,6 +17,7 @@ from torch.nn import functional
 from pile_toolkit.core.seeds import keyed
 from trainer.attention import Attention, Rotary, document_mask, rotary_table
 from trainer.loss import next_token_loss, token_losses
+from trainer.tensor import split_head
 
 if TYPE_CHECKING:
     from trainer.config import ModelConfig
@@ -53,49 +54,71 @@ class Block(nn.Module):
 
     def compute(self, x: Tensor, rotary: Rotary, mask: Tensor | None) -> Tensor:
         """What is recomputed or compiled where that is asked for (trainer/activations.py)."""
-        return x + self.attention(self.ln1(x), rotary, mask) + self.mlp(self.ln2(x))
+        return self.add(x, self.attention(self.ln1(x), rotary, mask), self.mlp(self.ln2(x)))
+
+    @staticmethod
+    def add(x: Tensor, attended: Tensor, fed: Tensor) -> Tensor:
+        """The sum, to which each of several tensor-parallel ranks has only a part (trainer/tensor.py)."""
+        return x + attended + fed
 
 
 class GPTNeoX(nn.Module):
-    """The whole model; `blocks` is keyed by layer number, so that a pipeline stage keeps the names of its layers.
+    """The whole model, or those `layers` of it that a stage of a pipeline has, under the same names.
+
+    The first stage has the embedding, the last one norm and head; what a stage has not is None.
 
     `reset_at` is the id after which attention begins anew, None where it reaches back to the sample's first token.
     """
 
     reset_at: int | None = None
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layers: range | None = None) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.padded_vocab_size, config.hidden_size)
-        self.blocks = nn.ModuleDict({str(layer): Block(config) for layer in range(config.layers)})
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.head = nn.Linear(config.hidden_size, config.padded_vocab_size, bias=False)
+        layers = range(config.layers) if layers is None else layers
+        size, vocabulary = config.hidden_size, config.padded_vocab_size
+        last = layers.stop == config.layers
+        self.embed = nn.Embedding(vocabulary, size) if layers.start == 0 else None
+        self.blocks = nn.ModuleDict({str(layer): Block(config) for layer in layers})
+        self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps) if last else None
+        self.head = nn.Linear(size, vocabulary, bias=False) if last else None
 
     def forward(
-        self, ids: Tensor, targets: Tensor | None = None, *, scale: float = 1.0, per_token: bool = False
+        self,
+        x: Tensor,
+        targets: Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        scale: float = 1.0,
+        per_token: bool = False,
     ) -> Tensor:
-        """Logits; with `targets`, the next tokens, their mean loss x `scale`, or without gradient that of each.
+        """Logits of the ids `x`; with `targets`, the next tokens, their mean loss x `scale`, or that of each.
 
-        Losses are computed here because here the sharded weights of the head are together.
+        Losses are computed here because here the sharded weights of the head are together; those of each have no
+        gradient. A later stage gets hidden states for `x` and the ids beside them; one before the last returns its own.
         """
-        x = self.embed(ids)
+        ids = x if ids is None else ids
+        if self.embed is not None:
+            x = self.embed(x)
         rotary = rotary_table(self.config, ids.shape[1], device=x.device, dtype=x.dtype)
         mask = None if self.reset_at is None else document_mask(ids, self.reset_at)
         for block in self.blocks.values():
             x = block(x, rotary, mask)
+        if self.norm is None or self.head is None:
+            return x
         x = self.norm(x)
         if targets is None:
             return self.head(x)
+        hidden, head, shard = split_head(x, self.head.weight)
         if per_token:
-            return token_losses(x, self.head.weight, targets)
-        return next_token_loss(x, self.head.weight, targets, scale=scale)
+            return token_losses(hidden, head, targets, shard=shard)
+        return next_token_loss(hidden, head, targets, scale=scale, shard=shard)
 
 
-def build_on_meta(config: ModelConfig) -> GPTNeoX:
-    """The model without memory: shard it, then `to_empty`, then `initialize` or load."""
+def build_on_meta(config: ModelConfig, layers: range | None = None) -> GPTNeoX:
+    """The model, or some layers of it, without memory: shard it, then `to_empty`, then `initialize` or load."""
     with torch.device("meta"):
-        return GPTNeoX(config)
+        return GPTNeoX(config, layers)
 
 
 def parameter_count(config: ModelConfig) -> int:

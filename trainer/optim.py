@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -62,14 +63,23 @@ def unscale_gradients(parameters: Iterable[Tensor], scale: float) -> None:
             parameter.grad.mul_(1.0 / scale)
 
 
-def clip_gradients(parameters: Iterable[Tensor], limit: float | None) -> float:
+def clip_gradients(
+    parameters: Iterable[Tensor], limit: float | None, *, stages: dist.ProcessGroup | None = None
+) -> float:
     """Scales all gradients so that their joint norm is at most `limit`; returns the norm before, over all ranks.
 
-    Those that are short enough, or no numbers, are left as they are.
+    Those that are short enough, or no numbers, are left as they are. What is on several ranks counts once. `stages` are
+    the ranks of a pipeline, which have other parameters each.
     """
     given = list(parameters)
     norm = nn.utils.get_total_norm([one.grad for one in given if one.grad is not None])
-    length = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
+    if stages is not None:
+        squares = norm.double() ** 2
+        dist.all_reduce(squares, group=stages)
+        norm = squares.sqrt().to(norm.dtype)
+    length = float(norm)
     # As torch's clip_grad_norm_ has it: by limit / (norm + 1e-6), where that is less than 1.
     if limit is not None and math.isfinite(length) and length + 1e-6 > limit:
         nn.utils.clip_grads_with_norm_(given, limit, norm)

@@ -15,11 +15,11 @@ import msgspec
 import torch
 
 from pile_toolkit.core.errors import OutOfSpace
-from trainer.config import resolved
+from trainer.config import ParallelConfig, resolved
 from trainer.distributed import choose_device, join_world
 from trainer.model import initialize, parameter_count
 from trainer.optim import build_optimizer, clip_gradients
-from trainer.parallel import build_sharded
+from trainer.pipeline import build_sharded
 from trainer.utilization import model_flops_per_token
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def cut(recipe: Recipe, widest: int, longest: int, tokens: int) -> Recipe:
             feed_forward_size=max(1, model.feed_forward_size * hidden_size // model.hidden_size),
         ),
         data=msgspec.structs.replace(data, sequence_length=length, micro_batch=batch, global_batch=batch),
+        parallel=ParallelConfig(),
         # Compiling takes longer than all that is measured here.
         train=msgspec.structs.replace(recipe.train, compile=False),
     )

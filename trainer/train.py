@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from pile_toolkit.core.errors import CorruptData
 from pile_toolkit.core.files import remove
 from pile_toolkit.core.lease import hold_root
-from shards.phases import PHASES
+from shards.phases import PHASES, data_identity
 from trainer.checkpoint import (
     CHECKPOINTS,
     find_checkpoints,
@@ -30,6 +31,7 @@ from trainer.checkpoint_writer import CheckpointWriter
 from trainer.config import resolved
 from trainer.data import BatchPlan, offered_phase, open_phases, refuse_other_end
 from trainer.distributed import World, choose_device, deterministic_algorithms, join_world
+from trainer.layout import layout_of
 from trainer.loss_scale import first_scale
 from trainer.metrics import (
     METRICS,
@@ -42,8 +44,9 @@ from trainer.metrics import (
 )
 from trainer.model import initialize, parameter_count
 from trainer.optim import build_optimizer
-from trainer.parallel import build_sharded
 from trainer.phases import settle_phases
+from trainer.pipeline import build_sharded
+from trainer.preflight import PREFLIGHT, check_ranks
 from trainer.resume import write_recipe
 from trainer.track import TENSORBOARD, WANDB, Trackers, refuse_missing
 from trainer.training import Training
@@ -105,7 +108,8 @@ def train(
     """
     recipe = resolved(recipe, steps=steps, vocab_size=vocab_size)
     device = choose_device(recipe.train.device)
-    with join_world(device) as world, deterministic_algorithms(device), _first_rank_holds(run, world):
+    shared = join_world(device, partial(layout_of, recipe))
+    with shared as world, deterministic_algorithms(device), _first_rank_holds(run, world):
         world.first_says(lambda: refuse_missing(recipe))
         world.first_says(lambda: refuse_other_end(shards / "train", recipe.attention))
         if not resume:
@@ -121,6 +125,12 @@ def train(
         if world.is_first:
             write_recipe(run, checkpoint, recipe)
         if checkpoint is None or checkpoint.step < recipe.train.steps:
+            check_ranks(
+                world,
+                run=run,
+                parameters=parameter_count(recipe.model),
+                facts=lambda: {"token shards": data_identity(shards / "train"), "tokenizer": tokenizer_hash},
+            )
             job = prepare(recipe, training, phases, checkpoint, run=run, world=world, cache_dir=cache_dir)
             _train_from(checkpoint, job, on_step, on_timing)
         elif world.is_first:
@@ -138,7 +148,7 @@ def _first_rank_holds(run: Path, world: World) -> Iterator[None]:
 
 def _discard(run: Path, world: World) -> None:
     if world.is_first:
-        for name in (METRICS, TIMINGS, CHECKPOINTS, PHASES, TENSORBOARD, WANDB):
+        for name in (METRICS, TIMINGS, CHECKPOINTS, PHASES, PREFLIGHT, TENSORBOARD, WANDB):
             remove(run / name)
     world.barrier()
 
@@ -185,8 +195,8 @@ def prepare(
     plan = BatchPlan(
         global_batch=recipe.data.global_batch,
         micro_batch=recipe.data.micro_batch,
-        rank=world.rank,
-        ranks=world.size,
+        rank=world.data_rank,
+        ranks=world.layout.data,
     )
     loss_scale = progress.loss_scale if progress else None
     if recipe.train.precision == "fp16" and loss_scale is None:

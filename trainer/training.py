@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
 
 from pile_toolkit.core.errors import UsageError
 from trainer.checkpoint import Progress, training_state
@@ -18,12 +17,13 @@ from trainer.loss_scale import next_scale
 from trainer.metrics import EpochMetrics, StepMetrics
 from trainer.nonfinite import stop_on_nonfinite
 from trainer.optim import clip_gradients, learning_rate, set_learning_rate, unscale_gradients
-from trainer.parallel import accumulate, reshard
 from trainer.phases import data_at
 from trainer.utilization import peak_memory_bytes, work_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from shards.phased import PhasedSamples
     from shards.phases import Phases
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trainer.distributed import World
     from trainer.loss_scale import LossScale
     from trainer.metrics import MetricsLog, StepTiming, ValidationMetrics
-    from trainer.model import GPTNeoX
+    from trainer.pipeline import Parts
     from trainer.track import Trackers
     from trainer.utilization import Work
 
@@ -46,7 +46,7 @@ class Training:
     training: dict[str, Any]
     run: Path
     world: World
-    model: GPTNeoX
+    model: Parts
     optimizer: torch.optim.Optimizer
     plan: BatchPlan
     phases: Phases
@@ -116,7 +116,8 @@ class Training:
         scale = self.loss_scale.scale if self.loss_scale else 1.0
         loss = self._forward_backward(step, scale / self.plan.accumulation) / scale
         unscale_gradients(self.model.parameters(), scale)
-        norm = clip_gradients(self.model.parameters(), config.optimizer.clip_norm)
+        stages = self.world.mesh.get_group("pipeline") if self.world.layout.pipeline > 1 else None
+        norm = clip_gradients(self.model.parameters(), config.optimizer.clip_norm, stages=stages)
         overflow = self.loss_scale is not None and math.isfinite(loss) and not math.isfinite(norm)
         if not overflow:
             self._stop_unless_finite(step, loss, norm)
@@ -139,16 +140,14 @@ class Training:
 
     def _forward_backward(self, step: int, scale: float) -> float:
         """Gradients x `scale` of the step's samples; returns the sum of its micro-batches' losses x `scale`."""
-        device = self.world.device
-        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        for micro, numbers in enumerate(self.plan.micro_batches(step), start=1):
-            inputs, targets = load_batch(self.samples, numbers, vocab_size=_vocab_size(self.recipe))
-            accumulate(self.model, last=micro == self.plan.accumulation)
-            loss = self.model(inputs.to(device), targets.to(device), scale=scale)
-            loss.backward()
-            loss_sum += loss.detach()
-        (loss_of_all,) = self.world.sum(loss_sum.item())
-        return loss_of_all / self.world.size
+        device, vocab_size = self.world.device, _vocab_size(self.recipe)
+        batches = []
+        for numbers in self.plan.micro_batches(step):
+            inputs, targets = load_batch(self.samples, numbers, vocab_size=vocab_size)
+            batches.append((inputs.to(device), targets.to(device)))
+        (loss_of_all,) = self.world.sum(self.model.forward_backward(batches, scale=scale))
+        # Tensor-parallel ranks know the same loss, of a pipeline only the last.
+        return loss_of_all / (self.world.layout.data * self.world.layout.tensor)
 
     def _follow_scale(self, step: int, loss: float, norm: float, *, overflow: bool) -> None:
         if self.loss_scale is None:
@@ -181,7 +180,7 @@ class Training:
             return None
         vocab_size, micro_batch = _vocab_size(self.recipe), self.recipe.data.micro_batch
         metrics = validate(self.model, held_out, self.world, step=step, micro_batch=micro_batch, vocab_size=vocab_size)
-        reshard(self.model)
+        self.model.reshard()
         if not math.isfinite(metrics.validation_loss):
             # Before the checkpoint, which would keep these weights and push out one that is still good.
             raise UsageError(f"step {step}: the validation loss is {metrics.validation_loss}", hint=self._lower_rate())

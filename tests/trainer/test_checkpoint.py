@@ -11,6 +11,7 @@ import torch
 import xxhash
 
 from pile_toolkit.core.errors import CorruptData, OutOfSpace, UsageError
+from tests.trainer.test_precision import whole
 from trainer.checkpoint import (
     FORMAT,
     Progress,
@@ -29,7 +30,7 @@ from trainer.distributed import join_world
 from trainer.loss_scale import LossScale
 from trainer.model import initialize
 from trainer.optim import build_optimizer
-from trainer.parallel import build_sharded
+from trainer.pipeline import build_sharded
 
 RECIPE = load_recipe(
     "debug",
@@ -72,7 +73,7 @@ def progress(step: int) -> Progress:
 def save(folder, world, step: int, *, seed: int = 1):
     state = training_state(*trained(world, seed=seed))
     save_checkpoint(folder, progress(step), training={"a": 1}, state=state, world=world)
-    return {name: tensor.full_tensor().clone() for name, tensor in state.items()}
+    return {name: whole(tensor).clone() for name, tensor in state.items()}
 
 
 def test_every_parameter_and_moment_comes_back_and_continues_alike(tmp_path, world):
@@ -86,7 +87,7 @@ def test_every_parameter_and_moment_comes_back_and_continues_alike(tmp_path, wor
     assert (checkpoint.step, checkpoint.sample, checkpoint.training) == (2, 16, {"a": 1})
     assert checkpoint.progress == progress(2)
     for name, tensor in state.items():
-        assert torch.equal(tensor.full_tensor(), expected[name]), name
+        assert torch.equal(whole(tensor), expected[name]), name
     # The third update of the restored optimizer is that of the original.
     original = trained(world, seed=1)
     ids = torch.arange(16).reshape(2, 8)
@@ -94,7 +95,7 @@ def test_every_parameter_and_moment_comes_back_and_continues_alike(tmp_path, wor
         one(ids).square().mean().backward()
         its_optimizer.step()
     for first, second in zip(original[0].parameters(), model.parameters(), strict=True):
-        assert torch.equal(first.full_tensor(), second.full_tensor())
+        assert torch.equal(whole(first), whole(second))
 
 
 def test_a_checkpoint_holds_safetensors_and_json_only(tmp_path, world):

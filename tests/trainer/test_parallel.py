@@ -16,7 +16,8 @@ from trainer.distributed import join_world
 from trainer.metrics import METRICS, read_rows
 from trainer.model import build_on_meta, initialize
 from trainer.optim import build_optimizer, clip_gradients
-from trainer.parallel import accumulate, build_sharded, shard_model
+from trainer.parallel import accumulate, shard_model
+from trainer.pipeline import build_sharded
 
 VOCAB_SIZE = 300
 
@@ -31,14 +32,14 @@ def world():
 def test_one_rank_shards_only_what_it_computes_in_half_precision(precision, sharded, tiny_recipe, world):
     recipe = resolved(tiny_recipe({"train.precision": precision}), steps=None, vocab_size=VOCAB_SIZE)
     model = build_sharded(recipe, world)
-    assert isinstance(model, FSDPModule) == sharded
+    assert isinstance(model.parts[0], FSDPModule) == sharded
     assert {isinstance(parameter, DTensor) for parameter in model.parameters()} == {sharded}
 
 
 def test_not_sharding_on_one_rank_changes_no_bit(tiny_recipe, world):
     recipe = resolved(tiny_recipe(), steps=None, vocab_size=VOCAB_SIZE)
     sharded = build_on_meta(recipe.model)
-    shard_model(sharded, world.mesh, precision="fp32")
+    shard_model(sharded, world.mesh["shards"], precision="fp32")
     models = [sharded.to_empty(device="cpu"), build_sharded(recipe, world)]
     draw = torch.Generator().manual_seed(1)
     ids = torch.randint(0, VOCAB_SIZE, (3, 2, 2, 17), generator=draw)
@@ -49,7 +50,7 @@ def test_not_sharding_on_one_rank_changes_no_bit(tiny_recipe, world):
         seen = []
         for step in ids:
             for micro, batch in enumerate(step, start=1):
-                accumulate(model, last=micro == len(step))
+                accumulate([model], last=micro == len(step), zero=1)
                 loss = model(batch[:, :-1], batch[:, 1:], scale=1 / len(step))
                 loss.backward()
                 seen.append(loss.item())

@@ -25,6 +25,7 @@ from trainer.evaluate import validate
 from trainer.metrics import METRICS, read_rows
 from trainer.model import GPTNeoX, initialize
 from trainer.optim import learning_rate
+from trainer.pipeline import Parts
 from trainer.train import TrainResult, train
 
 VOCAB_SIZE = 300
@@ -164,7 +165,8 @@ def test_the_validation_loss_is_the_mean_over_the_held_out_tokens(undisturbed, t
     # A number of samples that no micro-batch divides, and a known byte count.
     with join_world(torch.device("cpu")) as world:
         part = dataclasses.replace(held_out, count=7, bytes_per_token=3.5)
-        metrics = validate(model, part, world, step=1, micro_batch=3, vocab_size=VOCAB_SIZE)
+        parts = Parts([model], recipe, world)
+        metrics = validate(parts, part, world, step=1, micro_batch=3, vocab_size=VOCAB_SIZE)
     with torch.no_grad():
         seven = torch.nn.functional.cross_entropy(model(ids[:7, :-1]).flatten(0, 1), ids[:7, 1:].flatten()).item()
     assert metrics.validation_loss == pytest.approx(seven, rel=1e-5)
@@ -243,6 +245,7 @@ def test_ids_outside_the_vocabulary_and_a_run_in_use_are_refused(tiny_recipe, to
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_trains(name, token_shards, tmp_path):
     overrides = {"data.sequence_length": 32, "data.global_batch": 4, "data.micro_batch": 2, "train.device": "cpu"}
+    overrides |= {"parallel.tensor": 1, "parallel.pipeline": 1}
     if name not in ("debug", "pythia-14m"):
         # Everything else as shipped, in a shape that fits here.
         overrides |= {"model.layers": 2, "model.hidden_size": 64, "model.heads": 4, "model.feed_forward_size": 128}
