@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, fully_shard
 
+from pile_toolkit.core.errors import UsageError
 from trainer.activations import compile_blocks, recompute_activations, refuse_what_does_not_compile
 from trainer.model import build_on_meta
 from trainer.tensor import shard_tensors
@@ -50,6 +51,8 @@ def shard_model(
 def build_part(recipe: Recipe, world: World, layers: range | None = None) -> GPTNeoX:
     """The model, or those layers of it, sharded over the world where it has to be, its values not yet set."""
     train, parallel, mesh = recipe.train, recipe.parallel, world.mesh
+    if parallel.cpu_offload and world.device.type == "cpu":
+        raise UsageError("parallel.cpu_offload is set, and this trains on a processor", hint="leave it out")
     model = build_on_meta(recipe.model, layers)
     model.reset_at = recipe.attention.eod_id if recipe.attention.reset_at_eod else None
     if world.layout.tensor > 1:

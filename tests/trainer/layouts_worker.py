@@ -19,8 +19,14 @@ job = json.loads(Path(sys.argv[1]).read_text())
 torch.set_default_dtype(getattr(torch, job["dtype"]))
 dist.init_process_group("gloo")
 for run, overrides in job["runs"].items():
-    recipe = load_recipe("debug", job["overrides"] | overrides)
-    train(recipe, shards=Path(job["shards"]), run=Path(run), vocab_size=job["vocab"])
+    recipe = load_recipe(job.get("recipe", "debug"), job["overrides"] | overrides)
+    train(
+        recipe,
+        shards=Path(job["shards"]),
+        run=Path(run),
+        vocab_size=job["vocab"],
+        on_step=lambda metrics: print(metrics.step, flush=True),
+    )
 dist.barrier()
 sys.stdout.flush()
 # gloo now and then aborts at the end, after correct results, where subgroups of several kinds were made.
