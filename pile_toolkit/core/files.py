@@ -37,7 +37,10 @@ def atomic_path(path: Path, *, needs_bytes: int = 0) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         with naming_full_disks(path, needs_bytes=needs_bytes):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                # Not in place of one that a successor of this run has removed.
+                refuse_if_displaced()
+                path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path)
             yield temporary
             fsync_file(temporary)

@@ -62,6 +62,8 @@ def work_folder(folder: Path, key: StageKey, *, needs_bytes: int = 0) -> Iterato
     """
     work = folder / f"{WORK_PREFIX}{key.digest()[:16]}"
     remove_work(folder, but=work)
+    # A run that slept would make anew what its successor has removed.
+    refuse_if_displaced()
     work.mkdir(parents=True, exist_ok=True)
     with needing_bytes(folder, needs_bytes), naming_full_disks(work):
         yield work

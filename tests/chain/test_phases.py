@@ -231,7 +231,7 @@ def test_the_commands_of_the_help_take_new_weights_into_a_run(undisturbed, say, 
 
 def test_what_a_run_read_is_printed_phase_by_phase(root, say):
     stats = say("shards", "stats", "--run", "two", "--root", root)
-    assert re.search(r"^[\d,]+ of [\d,]+ documents are read; how often: 0% 0\.", stats, re.MULTILINE)
+    assert re.search(r"^[\d,]+ of [\d,]+ documents are read; how often: least 0\.", stats, re.MULTILINE)
     assert "phases of the run" in stats
     assert f"phase from sample {FIRST} on" in say("shards", "show", "--run", "two", "--step", 5, "--root", root)
     found = say("shards", "show", "--run", "two", "--find", " the", "--limit", 3, "--root", root)
