@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +15,12 @@ from pile_toolkit.cli.options import (
     print_result,
     root_option,
 )
+from pile_toolkit.cli.train_plan import plan_options, print_plan
 from pile_toolkit.core.console import reporter
 from pile_toolkit.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @click.command()
@@ -42,6 +46,7 @@ from pile_toolkit.core.errors import UsageError
     help="Where the arrays of the sample index are kept, however small.",
 )
 @click.option("--take-over", is_flag=True, help="Displace a training of another host that is gone.")
+@plan_options
 @root_option
 @dry_run_option
 @json_option
@@ -57,6 +62,7 @@ def train(
     new_phase: bool,
     cache_dir: Path | None,
     take_over: bool,
+    planning: Mapping[str, Any] | None,
     root: Path,
     dry_run: bool,
     as_json: bool,
@@ -83,12 +89,20 @@ def train(
     pile shards mix more-code --weights weights.toml
     pile train mine.toml --mix more-code --new-phase
     pile train mine.toml --mix more-code              once more, should it be cut off
+
+    \b
+    What it would take on GPUs that need not be there; --dry-run traces the memory of the real model as well:
+    pile train --plan gpt-neox-20b --gpus 96 --gpu a100-40 --price 1.5
+    pile train --plan gpt-neox-20b --gpus 64 --gpu h100 --set train.activation_checkpointing=selective
+    pile train --plan gpt-neox-20b --gpus 96 --gpu a100-40 --dry-run
     """
     from pile_toolkit.chain.stages import train as library
     from trainer.config import load_recipe
 
     configured = (context.default_map or {}).get("set", {})
     overrides = {**configured, **dict(map(_assignment, assignments))}
+    if planning is not None:
+        return print_plan(recipe, planning, overrides=overrides, steps=steps, dry_run=dry_run, as_json=as_json)
     if dry_run:
         loaded = load_recipe(recipe, overrides)
         parameters = {"recipe": recipe, "steps": steps or loaded.train.steps, **overrides}
