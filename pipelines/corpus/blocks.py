@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xxhash
 
 from pile_toolkit.core.errors import CorruptData
+from pile_toolkit.core.files import begin_writeback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,8 @@ _HASH = struct.Struct("<Q")
 _SAID, _TAIL = struct.Struct("<5Q"), struct.Struct("<QQ")
 # What is said in files of up to so many bytes, and of so many of them, is kept for the next output.
 _KEPT_BYTES, _KEPT_FILES = 8 << 20, 64
+# Of a file, the disk is given so much at a time.
+_WRITEBACK_BYTES = 8 << 20
 # The key of a copy, the row of the plan, which of its copies, bytes of its line with the newline.
 RECORD_TYPE = [("key", "<u8"), ("row", "<u8"), ("copy", "<u2"), ("bytes", "<u4")]
 _RECORD_BYTES = 22
@@ -79,6 +82,8 @@ class BlockWriter:
         # Of each file what is said of each of its blocks, and its bytes.
         self._said: dict[int, array[int]] = {}
         self._ends: dict[int, int] = {}
+        # Up to where the system was told to write.
+        self._begun: dict[int, int] = {}
         self._room = Room()
 
     def __enter__(self) -> BlockWriter:
@@ -107,6 +112,9 @@ class BlockWriter:
             with self._opened(number) as file:
                 for bucket, (first, end), line_bytes in some:
                     self._write(file, number, bucket, batch, records[first:end], lines[first:end], line_bytes)
+                if self._ends[number] - self._begun.get(number, 0) >= _WRITEBACK_BYTES:
+                    begin_writeback(file.fileno())
+                    self._begun[number] = self._ends[number]
 
     def _opened(self, number: int) -> Any:
         return open(f"{self._folder}/{file_name(number)}", "ab", buffering=0)
