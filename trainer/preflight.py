@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 
 from pile_toolkit.core.errors import CorruptData, OutOfSpace, PileError, TryAgain, UsageError
-from pile_toolkit.core.files import remove, write_bytes
-from trainer.checkpoint import Progress, damage, read_checkpoint, save_checkpoint
+from pile_toolkit.core.files import existing_parent, remove, tree_bytes, write_bytes
+from trainer.checkpoint import CHECKPOINTS, Progress, damage, read_checkpoint, save_checkpoint
 from trainer.distributed import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -53,13 +53,14 @@ def check_ranks(world: World, *, run: Path, parameters: int, facts: Callable[[],
 
 
 def _on_each(world: World, check: Callable[[], T]) -> T:
-    """What `check` returns on this rank; what one of them raises all raise, with its number and host."""
+    """What `check` returns on this rank; what one of many raises all raise, with its number and host."""
     fault: PileError | None = None
     try:
         result = check()
     except (PileError, OSError) as cause:
         error = cause if isinstance(cause, PileError) else CorruptData(str(cause))
-        error.message = f"rank {world.rank} on {socket.gethostname()}: {error.message}"
+        if world.size > 1:
+            error.message = f"rank {world.rank} on {socket.gethostname()}: {error.message}"
         fault = error
     faults = [(type(each), each.message, each.hint) if each else None for each in world.gather(fault)]
     found = next(filter(None, faults), None)
@@ -73,11 +74,14 @@ def _on_each(world: World, check: Callable[[], T]) -> T:
 
 
 def _refuse_full_disk(run: Path, needs_bytes: int) -> None:
-    folder = next(path for path in (run, *run.absolute().parents) if path.is_dir())
+    folder = existing_parent(run.absolute())
     free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < needs_bytes:
+    # Of a run that goes on some are there already.
+    missing_bytes = needs_bytes - free_bytes - tree_bytes(run / CHECKPOINTS)
+    if missing_bytes > 0:
         raise OutOfSpace(
-            f"{folder} has {free_bytes:,} bytes free, two checkpoints of this model take {needs_bytes:,}",
+            f"{folder} has {free_bytes:,} bytes free, about {missing_bytes:,} more are needed: two checkpoints of this "
+            f"model take {needs_bytes:,}",
             hint="free some, or train into a --root on a larger disk",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -53,10 +54,18 @@ with join_world(choose_device("cpu")) as world:
 
 
 def test_one_process_is_told_of_a_disk_without_room_for_two_checkpoints(tmp_path):
+    run = tmp_path / "runs" / "a"
     with join_world(torch.device("cpu")) as world:
-        check_ranks(world, run=tmp_path / "runs" / "a", parameters=1000, facts=dict)
-        with pytest.raises(OutOfSpace, match="two checkpoints of this model take 24,000,000,000,000,000"):
-            check_ranks(world, run=tmp_path / "runs" / "a", parameters=10**15, facts=dict)
+        check_ranks(world, run=run, parameters=1000, facts=dict)
+        with pytest.raises(OutOfSpace, match="two checkpoints of this model take 24,000,000,000,000,000") as error:
+            check_ranks(world, run=run, parameters=10**15, facts=dict)
+        assert error.value.message.startswith(f"{tmp_path} has ")
+        # What a run has written already needs no more room.
+        (run / "checkpoints").mkdir(parents=True)
+        with (run / "checkpoints" / "sparse").open("wb") as file:
+            file.truncate(1 << 40)
+        parameters = (shutil.disk_usage(tmp_path).free + (1 << 39)) // 24
+        check_ranks(world, run=run, parameters=parameters, facts=dict)
 
 
 def test_a_rank_that_differs_is_named_with_its_host_on_all_ranks(tmp_path):
