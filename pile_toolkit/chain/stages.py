@@ -24,7 +24,8 @@ from pile_toolkit.core.manifest import (
     read_manifest,
     withdraw,
 )
-from pile_toolkit.core.stages import StageResult, stage_result
+from pile_toolkit.core.stages import stage_result
+from trainer.result import TrainStageResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,19 +38,6 @@ if TYPE_CHECKING:
     from trainer.train import TrainResult
 
 TRAIN_FORMAT = 4
-
-
-class TrainStageResult(StageResult, frozen=True, kw_only=True):
-    """Figures of a finished run; losses are nats per token."""
-
-    recipe: str
-    parameters: int
-    steps: int
-    tokens: int
-    first_loss: float
-    last_loss: float
-    validation_loss: float | None
-    validation_bits_per_byte: float | None
 
 
 def write_shards(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pile_toolkit.core.stages import StageResult
 from pile_toolkit.report import run_data
 from pile_toolkit.report.finished import counts_of, elapsed_s
 from trainer.metrics import METRICS, TIMINGS, median_tokens_per_s, read_rows
+from trainer.result import TrainStageResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,24 +23,11 @@ if TYPE_CHECKING:
 CURVE_POINTS = 300
 
 
-class RunCounts(StageResult, frozen=True, kw_only=True):
-    """What the manifest of a run counts."""
-
-    recipe: str
-    parameters: int
-    steps: int
-    tokens: int
-    first_loss: float
-    last_loss: float
-    validation_loss: float | None
-    validation_bits_per_byte: float | None
-
-
 def run(stage: Finished) -> run_data.Run:
     """One finished training with its curves."""
     rows = read_rows(stage.folder / METRICS)
     recipe = stage.folder / "recipe.toml"
-    counts = msgspec.structs.asdict(counts_of(RunCounts, stage))
+    counts = msgspec.structs.asdict(counts_of(TrainStageResult, stage))
     return run_data.Run(
         name=stage.folder.name,
         recipe_toml=recipe.read_text(encoding="utf-8") if recipe.exists() else "",

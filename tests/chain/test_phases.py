@@ -14,7 +14,7 @@ import pytest
 
 from pile_toolkit.chain.mix import mix_shards
 from pile_toolkit.chain.orders import Order
-from pile_toolkit.chain.stages import TrainStageResult, train
+from pile_toolkit.chain.stages import train
 from pile_toolkit.chain.study import find_text, show_samples, study
 from pile_toolkit.chain.verify import verify
 from pile_toolkit.cli.main import cli
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pile_toolkit.core.console import Reporter
     from shards.index import SampleIndex
+    from trainer.result import TrainStageResult
 
 WEIGHTS = {**dict.fromkeys(DOCUMENTS, 1.0), "github": 4.0, "ubuntu-irc": 0.0}
 BATCH, STEPS, LENGTH, FIRST = 4, 6, 64, 12

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from pile_toolkit.chain.config import load_run_config
-from pile_toolkit.chain.stages import TrainStageResult, train
+from pile_toolkit.chain.stages import train
 from pile_toolkit.chain.verify import verify
 from pile_toolkit.core.console import SILENT
 from pile_toolkit.core.errors import CorruptData, UsageError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pile_toolkit.core.console import Reporter
+    from trainer.result import TrainStageResult
 
 SMALL = {
     "model.layers": 1,
