@@ -149,5 +149,5 @@ def _nearest(recipe: Recipe, ranks: int) -> str:
     if not found:
         return f"no layout of {ranks} ranks divides this recipe: another number of ranks, or a smaller data.micro_batch"
     best = found[0]
-    typed = f"parallel.tensor={best.tensor} parallel.pipeline={best.pipeline}"
+    typed = f"--set parallel.tensor={best.tensor} --set parallel.pipeline={best.pipeline}"
     return f"{typed}; of {ranks} ranks these would do: {', '.join(map(str, found))}"

@@ -46,8 +46,10 @@ def test_what_does_not_divide_is_shown_with_the_arithmetic(degrees, ranks, said)
 def test_the_nearest_layouts_are_named_and_would_do():
     with pytest.raises(UsageError) as error:
         layout_of(twenty(tensor=3), 96)
-    assert error.value.hint.startswith("parallel.tensor=4 parallel.pipeline=4; of 96 ranks these would do: ")
-    typed = dict(word.split("=") for word in error.value.hint.split(";")[0].split())
+    assert error.value.hint.startswith(
+        "--set parallel.tensor=4 --set parallel.pipeline=4; of 96 ranks these would do: "
+    )
+    typed = dict(word.split("=") for word in error.value.hint.split(";")[0].split() if word != "--set")
     nearest = {key.removeprefix("parallel."): int(value) for key, value in typed.items()}
     assert layout_of(twenty(**nearest), 96).ranks == 96
 
